@@ -1,0 +1,39 @@
+"""The only place that asks what time it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Gives the present moment; passed in wherever time matters."""
+
+    def now(self) -> datetime:
+        """The present moment, timezone-aware, in UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """The present moment in UTC, to the microsecond."""
+        return datetime.now(UTC)
+
+
+class FixedClock:
+    """A clock that stands still until it is moved: for tests, rehearsals and replays."""
+
+    def __init__(self, at: datetime) -> None:
+        if at.tzinfo is None:
+            raise ValueError("a clock needs a timezone-aware time")
+        self._at = at
+
+    def now(self) -> datetime:
+        """The moment at which the clock was set."""
+        return self._at
+
+    def move_to(self, at: datetime) -> None:
+        """Set the clock to another moment, forwards or backwards."""
+        self._at = at
