@@ -1,0 +1,57 @@
+"""What the product asks of an engine: six methods over relational trees.
+
+Queries are sqlglot trees, so nothing outside ``engines/`` writes a dialect. Sums come back as Decimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlglot import exp
+
+from abaco_loans.errors import AbacoError
+from abaco_loans.tape.staged import StagedFile
+
+
+class NotPlain(AbacoError):
+    """The file is not as plain as it looked; the caller rewrites it and reads again (``ENG-101``)."""
+
+    exit_code = 3
+
+
+class Engine(Protocol):
+    """Runs trees over tables that live as long as the engine."""
+
+    def columns(self, staged: StagedFile) -> tuple[str, ...]:
+        """Column names of a Parquet file. Raises InputError ``ENG-102`` when it cannot be read."""
+        ...
+
+    def load(self, table: str, staged: StagedFile, query: exp.Select) -> int:
+        """Make ``table`` from ``query`` over the relation ``source`` (the file, all columns text).
+
+        Rows keep the order of the file, seen as ``rowid`` from 0. Returns the number of rows.
+        Raises NotPlain when the text has not the structure that ``staged`` promises.
+        """
+        ...
+
+    def execute(self, statement: exp.Expression) -> None:
+        """Run a statement that gives no rows (CREATE TABLE AS, CREATE VIEW, DROP)."""
+        ...
+
+    def rows(self, query: exp.Expression) -> list[tuple[Any, ...]]:
+        """All rows of a query that gives few."""
+        ...
+
+    def prepare(self, query: exp.Expression) -> Callable[[], list[tuple[Any, ...]]]:
+        """A query to be run again and again; each call gives its rows as they are now."""
+        ...
+
+    def write(self, query: exp.Expression, path: Path, file_format: str) -> None:
+        """Write the rows of ``query``, in its order, to a new file (``parquet`` or ``csv``)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of memory and files."""
+        ...

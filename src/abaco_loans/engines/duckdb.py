@@ -1,0 +1,159 @@
+"""DuckDB: the engine of the core. The only module that knows it.
+
+The connection is locked down before it sees a tape: it may read and write the given folders and nothing
+else, no extension can be loaded, no setting can be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+
+from abaco_loans.engines.base import NotPlain
+from abaco_loans.errors import AbacoError, InputError, InvariantError, WorldError
+from abaco_loans.tape.staged import LINE_COLUMN, StagedFile, TextFormat
+
+_LINE_BYTES_MAX = 4_000_000
+
+
+class DuckDB:
+    """One in-memory database, bounded in memory and threads, that spills into ``scratch``."""
+
+    def __init__(self, *, scratch: Path, folders: Iterable[Path], memory_mb: int, threads: int) -> None:
+        spill = scratch / "spill"
+        spill.mkdir(mode=0o700, exist_ok=True)
+        self._connection = duckdb.connect(":memory:", config={
+            "threads": threads, "memory_limit": f"{memory_mb}MB", "temp_directory": str(spill)})
+        allowed = [exp.Literal.string(f"{folder.resolve()}/") for folder in (scratch, *folders)]
+        for setting, value in (("allowed_directories", exp.Array(expressions=allowed)),
+                               ("autoinstall_known_extensions", exp.false()),
+                               ("autoload_known_extensions", exp.false()),
+                               ("enable_external_access", exp.false()),
+                               ("lock_configuration", exp.true())):
+            self.execute(exp.Set(expressions=[exp.SetItem(this=exp.EQ(this=exp.column(setting),
+                                                                      expression=value))]))
+
+    def columns(self, staged: StagedFile) -> tuple[str, ...]:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        reader = exp.Anonymous(this="read_parquet", expressions=[exp.Literal.string(staged.path)])
+        try:
+            self._connection.execute(_sql(exp.select("*").from_(reader).limit(0)))
+        except duckdb.Error as error:
+            raise InputError("the Parquet file is damaged", code="ENG-102", where=staged.name,
+                             hint="ask the sender for it again") from error
+        return tuple(str(item[0]) for item in self._connection.description or ())
+
+    def load(self, table: str, staged: StagedFile, query: exp.Select) -> int:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        with_source = query.with_("source", as_=_relation(staged), copy=True)
+        statement = exp.Create(this=exp.to_table(table), kind="TABLE", expression=with_source)
+        try:
+            self._connection.execute(_sql(statement))
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+            raise NotPlain("the text has not the structure of its header", code="ENG-101", where=staged.name,
+                           hint="it is read again line by line") from error
+        except duckdb.Error as error:
+            raise _failure(error) from error
+        count = self.rows(exp.select(exp.Count(this=exp.Star())).from_(table))[0][0]
+        if staged.rows_expected is not None and count != staged.rows_expected:
+            self.execute(exp.Drop(this=exp.to_table(table), kind="TABLE"))
+            raise NotPlain("the file has lines that are not rows", code="ENG-101", where=staged.name,
+                           hint="it is read again line by line")
+        return int(count)
+
+    def execute(self, statement: exp.Expression) -> None:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        try:
+            self._connection.execute(_sql(statement))
+        except duckdb.Error as error:
+            raise _failure(error) from error
+
+    def rows(self, query: exp.Expression) -> list[tuple[Any, ...]]:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        try:
+            return self._connection.execute(_sql(query)).fetchall()
+        except duckdb.Error as error:
+            raise _failure(error) from error
+
+    def prepare(self, query: exp.Expression) -> Callable[[], list[tuple[Any, ...]]]:
+        """See :class:`abaco_loans.engines.base.Engine`. A parsed statement is reused: 0.16 ms less a call."""
+        statement = self._connection.extract_statements(_sql(query))[0]
+        connection = self._connection
+
+        def run() -> list[tuple[Any, ...]]:
+            return connection.execute(statement).fetchall()
+
+        return run
+
+    def write(self, query: exp.Expression, path: Path, file_format: str) -> None:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        options: list[tuple[str, exp.Expression]] = [("FORMAT", exp.var(file_format))]
+        if file_format == "parquet":
+            options += [("COMPRESSION", exp.Literal.string("snappy")), ("PARQUET_VERSION", exp.var("v2")),
+                        ("ROW_GROUP_SIZE", exp.Literal.number(122_880))]
+        elif file_format == "csv":
+            options += [("HEADER", exp.true())]
+        else:
+            raise InvariantError(f"no writer for {file_format}")
+        copy = exp.Copy(
+            this=exp.Subquery(this=query), kind=False, files=[exp.Literal.string(str(path))],
+            params=[exp.CopyParameter(this=exp.var(name), expression=value) for name, value in options])
+        try:
+            self._connection.execute(_sql(copy)).fetchall()
+        except duckdb.Error as error:
+            raise _failure(error, path=path) from error
+
+    def close(self) -> None:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        self._connection.close()
+
+
+def version() -> str:
+    """The version of the engine, as recorded with every run."""
+    return f"duckdb {duckdb.__version__}"
+
+
+def _sql(tree: exp.Expression) -> str:
+    return tree.sql(dialect="duckdb")
+
+
+def _relation(staged: StagedFile) -> exp.Select:
+    """The file as a relation whose columns are all text."""
+    path = exp.Literal.string(staged.path)
+    if staged.format is TextFormat.PARQUET:
+        texts = [exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True)
+                 for name in staged.header]
+        return exp.select(*texts).from_(exp.Anonymous(this="read_parquet", expressions=[path]))
+    names = ((LINE_COLUMN,) if staged.has_line_column else ()) + staged.header
+    types = exp.Struct(expressions=[
+        exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.Literal.string("VARCHAR"))
+        for name in names])
+    named: list[tuple[str, exp.Expression]] = [
+        ("auto_detect", exp.false()), ("header", exp.true()), ("delim", exp.Literal.string(staged.delimiter)),
+        ("quote", exp.Literal.string('"')), ("escape", exp.Literal.string('"')), ("columns", types),
+        ("strict_mode", exp.true()), ("max_line_size", exp.Literal.number(_LINE_BYTES_MAX)),
+        ("buffer_size", exp.Literal.number(_LINE_BYTES_MAX * 8))]
+    reader = exp.Anonymous(this="read_csv", expressions=[
+        path, *(exp.EQ(this=exp.column(name), expression=value) for name, value in named)])
+    return exp.select("*").from_(reader)
+
+
+def _failure(error: duckdb.Error, path: Path | None = None) -> AbacoError | InvariantError:
+    """What a failure of the engine means for a person; an unexpected one is a bug of ours."""
+    text = str(error)
+    place = str(path) if path else "the engine's scratch folder"
+    if isinstance(error, duckdb.OutOfMemoryException) and "temp_directory" not in text:
+        return WorldError("the tape does not fit into the memory that the engine may use", code="ENG-201",
+                          where="settings: memory_mb",
+                          hint="raise memory_mb in abaco.yml, or free memory, and run again")
+    if "No space left" in text or isinstance(error, duckdb.OutOfMemoryException):
+        return WorldError("disk full while the engine wrote", code="ENG-202", where=place,
+                          hint="free disk space (three times the tape's size) and run again")
+    if isinstance(error, duckdb.IOException):
+        return WorldError(f"the engine could not read or write: {text.splitlines()[0]}", code="ENG-203",
+                          where=place, hint="check rights and free space of that place, then run again")
+    return InvariantError(f"engine: {text}")

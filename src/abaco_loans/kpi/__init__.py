@@ -1,0 +1,1 @@
+"""What a KPI is: definitions, catalogue, formulas, the one aggregate statement, results. Pure."""

@@ -1,0 +1,227 @@
+"""KPI formulas: the text in the catalogue is what runs.
+
+A formula is arithmetic over aggregates (``SUM``, ``COUNT``, ``MIN``, ``MAX`` of row expressions), other KPIs
+(``risk.par_30``) and facts of the run (``run.rows_in``). The aggregates are computed by the engine; the
+arithmetic is done here, exactly, on fractions, and divided out once at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
+
+from sqlglot import exp
+
+from abaco_loans.errors import ConfigError, InvariantError
+from abaco_loans.nearest import nearest
+from abaco_loans.tape.expression import ROW_NODES, column_names, parse_allowed
+
+EXACT = Context(prec=28, rounding=ROUND_HALF_EVEN)
+_WIDE = Context(prec=120, rounding=ROUND_HALF_EVEN)
+FACTS = ("rows_in", "rows_accepted", "rows_quarantined", "rows_duplicate", "failed_checks", "open_alerts")
+_AGGREGATES = (exp.Sum, exp.Count, exp.Min, exp.Max)
+_ALLOWED = (*ROW_NODES, *_AGGREGATES, exp.Distinct, exp.Star, exp.Div)
+_OUTER = (exp.Paren, exp.Neg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Literal, exp.Column, *_AGGREGATES)
+
+Ratio = tuple[int, int]  # numerator, denominator > 0, not reduced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One aggregate of a formula. ``name`` is the column for a plain sum, else the aggregate's own text."""
+
+    name: str
+    tree: exp.Expression
+    columns: tuple[str, ...]
+
+    @property
+    def argument(self) -> exp.Expression | None:
+        """The row expression that a SUM adds up; None for other aggregates."""
+        return self.tree.this if isinstance(self.tree, exp.Sum) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formula:
+    """A parsed formula; see :func:`parse_formula`."""
+
+    text: str
+    components: tuple[Component, ...]
+    kpis: tuple[str, ...]
+    facts: tuple[str, ...]
+    evaluate: Callable[[Mapping[str, Ratio]], Ratio | None]
+    tree: exp.Expression
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the calculation table that the formula reads."""
+        return tuple(dict.fromkeys(name for item in self.components for name in item.columns))
+
+
+def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula:
+    """Parse and check a formula.
+
+    Raises:
+        ConfigError: ``KPI-101`` not a formula, or something that is not allowed; ``KPI-102`` a column outside
+            an aggregate; ``KPI-103`` an aggregate inside another; ``KPI-104`` an unknown column or fact.
+    """
+    tree = parse_allowed(text, allowed=_ALLOWED, code="KPI-101", where=where)
+    components: dict[str, Component] = {}
+    kpis: dict[str, None] = {}
+    facts: dict[str, None] = {}
+    _walk(tree, columns, where, components, kpis, facts)
+    return Formula(text=text, components=tuple(components.values()), kpis=tuple(kpis), facts=tuple(facts),
+                   evaluate=_compiled(tree), tree=tree)
+
+
+def _walk(node: exp.Expression, columns: Collection[str], where: str, components: dict[str, Component],
+          kpis: dict[str, None], facts: dict[str, None]) -> None:
+    if isinstance(node, _AGGREGATES):
+        component = _component(node, columns, where)
+        components[component.name] = component
+        return
+    if isinstance(node, exp.Column):
+        if not node.table:
+            raise ConfigError(f"the column {node.name!r} stands outside an aggregate", code="KPI-102", where=where,
+                              hint=f"write SUM({node.name})")
+        if node.table == "run":
+            if node.name not in FACTS:
+                raise ConfigError(f"unknown fact of a run {node.name!r}", code="KPI-104", where=where,
+                                  hint=nearest(node.name, FACTS))
+            facts[node.name] = None
+        else:
+            kpis[f"{node.table}.{node.name}"] = None
+        return
+    if not isinstance(node, _OUTER) or (isinstance(node, exp.Literal) and node.is_string):
+        raise ConfigError(f"{type(node).__name__} is only allowed inside an aggregate", code="KPI-101", where=where,
+                          hint="use + - * / and numbers between aggregates")
+    for child in node.iter_expressions():
+        _walk(child, columns, where, components, kpis, facts)
+
+
+def _component(node: exp.Expression, columns: Collection[str], where: str) -> Component:
+    for inner in node.find_all(*_AGGREGATES):
+        if inner is not node:
+            raise ConfigError("an aggregate stands inside an aggregate", code="KPI-103", where=where,
+                              hint="use a KPI of grain customer, or two KPIs")
+    if node.find(exp.Div):
+        raise ConfigError("a division stands inside an aggregate", code="KPI-103", where=where,
+                          hint="divide sums: SUM(a) / SUM(b)")
+    names = column_names(node)
+    for column in node.find_all(exp.Column):
+        if column.table or column.name not in columns:
+            raise ConfigError(f"the formula uses unknown column {column.sql()!r}", code="KPI-104", where=where,
+                              hint=nearest(column.name, columns))
+    text = node.sql(dialect="duckdb", normalize_functions="lower")
+    plain = isinstance(node, exp.Sum) and isinstance(node.this, exp.Column)
+    return Component(name=names[0] if plain else text, tree=node, columns=tuple(names))
+
+
+def component_name(node: exp.Expression) -> str:
+    """The name under which an aggregate's value is looked up."""
+    if isinstance(node, exp.Sum) and isinstance(node.this, exp.Column):
+        return node.this.name
+    return node.sql(dialect="duckdb", normalize_functions="lower")
+
+
+def reference_name(node: exp.Column) -> str:
+    """The name under which a KPI or fact is looked up."""
+    return f"{node.table}.{node.name}"
+
+
+def as_ratio(value: Decimal | int) -> Ratio:
+    """A number as numerator and denominator, exact."""
+    return (value, 1) if isinstance(value, int) else value.as_integer_ratio()
+
+
+def as_decimal(ratio: Ratio) -> Decimal:
+    """The ratio divided out once, to 28 digits, half-even."""
+    return EXACT.divide(Decimal(ratio[0]), Decimal(ratio[1]))
+
+
+def rounded(value: Decimal, places: int, rounding: str = ROUND_HALF_EVEN) -> Decimal:
+    """The value with ``places`` decimals."""
+    return value.quantize(Decimal(1).scaleb(-places), rounding=rounding, context=_WIDE)
+
+
+Evaluator = Callable[[Mapping[str, Ratio]], "Ratio | None"]
+
+
+def _compiled(node: exp.Expression) -> Evaluator:
+    """A function from names to the exact value; None on division by zero."""
+    if isinstance(node, exp.Paren):
+        return _compiled(node.this)
+    if isinstance(node, exp.Literal):
+        constant = as_ratio(Decimal(node.this))
+        return lambda values: constant
+    if isinstance(node, exp.Column):
+        name = reference_name(node)
+        return lambda values: values[name]
+    if isinstance(node, _AGGREGATES):
+        key = component_name(node)
+        return lambda values: values[key]
+    if isinstance(node, exp.Neg):
+        inner = _compiled(node.this)
+        return lambda values: None if (found := inner(values)) is None else (-found[0], found[1])
+    left, right = _compiled(node.this), _compiled(node.expression)
+    combine = _COMBINE.get(type(node))
+    if combine is None:
+        raise InvariantError(f"no arithmetic for {type(node).__name__}")
+
+    def run(values: Mapping[str, Ratio]) -> Ratio | None:
+        first, second = left(values), right(values)
+        return None if first is None or second is None else combine(first, second)
+
+    return run
+
+
+def _add(left: Ratio, right: Ratio) -> Ratio:
+    if left[1] == right[1]:
+        return left[0] + right[0], left[1]
+    return left[0] * right[1] + right[0] * left[1], left[1] * right[1]
+
+
+def _divide(left: Ratio, right: Ratio) -> Ratio | None:
+    if right[0] == 0:
+        return None
+    sign = 1 if right[0] > 0 else -1
+    return left[0] * right[1] * sign, left[1] * right[0] * sign
+
+
+_COMBINE: dict[type[exp.Expression], Callable[[Ratio, Ratio], Ratio | None]] = {
+    exp.Add: _add,
+    exp.Sub: lambda left, right: _add(left, (-right[0], right[1])),
+    exp.Mul: lambda left, right: (left[0] * right[0], left[1] * right[1]),
+    exp.Div: _divide,
+}
+
+Interval = tuple[Fraction, Fraction]
+
+
+def interval(node: exp.Expression, values: Mapping[str, Interval]) -> Interval | None:
+    """The least and greatest value of a formula over ranges of its parts; None when it may divide by zero."""
+    if isinstance(node, exp.Paren):
+        return interval(node.this, values)
+    if isinstance(node, exp.Literal):
+        return Fraction(node.this), Fraction(node.this)
+    if isinstance(node, exp.Column):
+        return values[reference_name(node)]
+    if isinstance(node, _AGGREGATES):
+        return values[component_name(node)]
+    if isinstance(node, exp.Neg):
+        inner = interval(node.this, values)
+        return None if inner is None else (-inner[1], -inner[0])
+    left, right = interval(node.this, values), interval(node.expression, values)
+    if left is None or right is None:
+        return None
+    if isinstance(node, exp.Add):
+        return left[0] + right[0], left[1] + right[1]
+    if isinstance(node, exp.Sub):
+        return left[0] - right[1], left[1] - right[0]
+    if isinstance(node, exp.Div):
+        if right[0] <= 0 <= right[1]:
+            return None
+        right = 1 / right[1], 1 / right[0]
+    products = [first * second for first in left for second in right]
+    return min(products), max(products)

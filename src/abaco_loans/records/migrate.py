@@ -1,0 +1,72 @@
+"""Bring a database to the schema of this code: at once, or not at all."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect, text
+
+from abaco_loans.errors import WorldError
+from abaco_loans.records.locks import exclusive
+from abaco_loans.records.migrations import HEAD, REVISIONS
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from abaco_loans.clock import Clock
+    from abaco_loans.records.database import Database
+
+
+def bring_up_to_date(database: Database, *, clock: Clock, actor: str) -> None:
+    """Migrate to :data:`HEAD` when the schema is missing or older; otherwise only look (no Alembic import).
+
+    One transaction under a kernel lock (SQLite) or an advisory lock (PostgreSQL): killed at any point, it
+    leaves the old or the new schema, whole.
+
+    Raises:
+        WorldError: REC-106 the schema is newer than this code; REC-111 another process migrates for too long;
+            REC-10x the database failed.
+    """
+    with database.read() as connection:
+        if _is_current(stored_revision(connection), database.where):
+            return
+    lock = database.path.with_name(database.path.name + ".migration-lock") if database.path else None
+    with (
+        exclusive(lock, timeout_s=60.0, who=f"{actor}: schema migration", clock=clock)
+        if lock
+        else nullcontext(),
+        database.write() as connection,
+    ):
+        if not _is_current(stored_revision(connection), database.where):
+            _upgrade(connection)
+
+
+def stored_revision(connection: Connection) -> str:
+    """The schema revision in the database; empty when there is none yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    rows = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    return ",".join(str(row) for row in rows)
+
+
+def _is_current(revision: str, where: str) -> bool:
+    if revision and revision not in REVISIONS:
+        raise WorldError(
+            f"the records have schema {revision}, which is newer than this version of abaco knows ({HEAD})",
+            code="REC-106",
+            where=where,
+            hint="use the newer version of abaco that wrote them; nothing was changed",
+        )
+    return revision == HEAD
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "abaco_loans.records:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

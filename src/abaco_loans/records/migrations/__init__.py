@@ -1,0 +1,7 @@
+"""Schema revisions, oldest first. A new file in ``versions/`` is also a new last entry here.
+
+The list stands here so that opening a current database needs neither Alembic nor the files.
+"""
+
+REVISIONS: tuple[str, ...] = ("0001",)
+HEAD = REVISIONS[-1]

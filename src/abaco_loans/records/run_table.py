@@ -1,0 +1,486 @@
+"""Runs, KPI values and quarantine counts in the database: sealed when written, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from abaco_loans.clock import Clock
+from abaco_loans.errors import ConfigError, InvariantError, WorldError
+from abaco_loans.records.database import Database
+from abaco_loans.records.ledger import NewEvent
+from abaco_loans.records.ledger_table import append, moment
+from abaco_loans.records.runs import (
+    MOVES,
+    STATE_ACTIONS,
+    KpiRow,
+    QuarantineCount,
+    RowCounts,
+    RunFinish,
+    RunRecord,
+    RunStart,
+    RunStatus,
+)
+from abaco_loans.records.schema import events, kpi_values, quarantine_counts, releases, runs
+
+_RUN_SEALED = [column.name for column in runs.c if column.name not in ("seal", "event_seq")]
+_VALUE_SEALED = [column.name for column in kpi_values.c if column.name not in ("seal", "id")]
+_COUNT_SEALED = ["file", "column", "code", "rows", "amount"]
+_START_FIELDS = [field.name for field in fields(RunStart)]
+_ROWS = ("rows_in", "rows_accepted", "rows_quarantined", "rows_duplicate")
+# Cleared when a run begins, again or for the first time.
+_BLANK = dict.fromkeys([*_ROWS, "finished_at", "output_folder", "manifest_sha256", "error"]) | {
+    "timings": "{}",
+    "warnings": "[]",
+}
+
+
+class SqlRunReader:
+    """A :class:`~abaco_loans.records.runs.RunReader` over the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, run_id: str) -> RunRecord | None:
+        """The run, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+        return self._record(row) if row else None
+
+    def list(self, limit: int = 50) -> tuple[RunRecord, ...]:
+        """Runs, the one that changed last first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(runs).order_by(runs.c.event_seq.desc()).limit(limit)).all()
+        return tuple(self._record(row) for row in rows)
+
+    def latest_finished(self) -> RunRecord | None:
+        """The run that finished last, or None."""
+        query = select(runs).where(runs.c.status == "finished").order_by(runs.c.event_seq.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return self._record(row) if row else None
+
+    def kpi_values(self, run_id: str) -> tuple[KpiRow, ...]:
+        """All values of a run, in the order in which they were written."""
+        query = select(kpi_values).where(kpi_values.c.run_id == run_id).order_by(kpi_values.c.id)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            sealed = _sealed_in_ledger(connection, run_id)
+        if sealed.get("values_sha256", _digest([])) != _digest([row.seal for row in rows]):
+            raise self._damaged(f"the KPI values of run {run_id}")
+        return tuple(self._value(row) for row in rows)
+
+    def history(
+        self, kpi_id: str, *, segment: str = "", segment_value: str = "", as_of: date | None = None
+    ) -> tuple[KpiRow, ...]:
+        """Everything ever said of a KPI, by as-of date and then in the order it was said."""
+        table = kpi_values.c
+        query = (
+            select(kpi_values)
+            .where(table.kpi_id == kpi_id, table.segment == segment, table.segment_value == segment_value)
+            .order_by(table.as_of, table.id)
+        )
+        if as_of is not None:
+            query = query.where(table.as_of == as_of.isoformat())
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple(self._value(row) for row in rows)
+
+    def previous_values(
+        self, *, before: date, definition: str, release: str | None = None
+    ) -> dict[str, KpiRow]:
+        """Overall values, by KPI, of the finished run with the latest as-of date before ``before``."""
+        query = (
+            select(runs.c.run_id, runs.c.as_of)
+            .where(
+                runs.c.status == "finished",
+                runs.c.as_of < before.isoformat(),
+                runs.c.definition == definition,
+            )
+            .order_by(runs.c.as_of.desc(), runs.c.event_seq.desc())
+            .limit(1)
+        )
+        if release is not None:
+            query = query.where(runs.c.release == release)
+        with self._database.read() as connection:
+            found = connection.execute(query).first()
+        if found is None:
+            return {}
+        day = date.fromisoformat(found.as_of)
+        return {
+            row.kpi_id: row for row in self.kpi_values(found.run_id) if row.segment == "" and row.as_of == day
+        }
+
+    def quarantine_counts(self, run_id: str) -> tuple[QuarantineCount, ...]:
+        """The counts of the run's latest attempt, by file, column and code."""
+        table = quarantine_counts.c
+        query = (
+            select(quarantine_counts)
+            .join(runs, (runs.c.run_id == table.run_id) & (runs.c.attempt == table.attempt))
+            .where(table.run_id == run_id)
+        )
+        with self._database.read() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+            sealed = _sealed_in_ledger(connection, run_id)
+        if sealed.get("counts_sha256", _counts_digest([])) != _counts_digest(rows):
+            raise self._damaged(f"the quarantine counts of run {run_id}")
+        counts = (
+            QuarantineCount(
+                **{name: row[name] for name in _COUNT_SEALED} | {"amount": _decimal(row["amount"])}
+            )
+            for row in rows
+        )
+        return tuple(sorted(counts, key=lambda count: (count.file, count.column, count.code)))
+
+    def faults(self) -> tuple[str, ...]:
+        """Every run whose record, values or counts are not what was written; all runs are read."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(runs).order_by(runs.c.event_seq)).all()
+            sealed = {row.run_id: _sealed_in_ledger(connection, row.run_id) for row in rows}
+        found = []
+        for row in rows:
+            try:
+                if sealed[row.run_id].get("seal") != row.seal:
+                    raise self._damaged(f"run {row.run_id}")
+                self._record(row)
+                self.kpi_values(row.run_id)
+                self.quarantine_counts(row.run_id)
+            except WorldError as error:
+                if error.code != "REC-105":
+                    raise
+                found.append(error.what)
+        return tuple(found)
+
+    def _record(self, row: Row[Any]) -> RunRecord:
+        if _seal(row._mapping, _RUN_SEALED) != row.seal:
+            raise self._damaged(f"run {row.run_id}")
+        return _record(row._mapping)
+
+    def _value(self, row: Row[Any]) -> KpiRow:
+        if _seal(row._mapping, _VALUE_SEALED) != row.seal:
+            raise self._damaged(f"value {row.kpi_id} of run {row.run_id}")
+        return _value(row._mapping)
+
+    def _damaged(self, what: str) -> WorldError:
+        return WorldError(
+            f"{what}: what is stored is not what was written",
+            code="REC-105",
+            where=self._database.where,
+            hint="run `abaco audit verify`, then restore a backup or run the tape again in a new workspace",
+        )
+
+
+class SqlRunWriter:
+    """A :class:`~abaco_loans.records.runs.RunWriter` over the database."""
+
+    def __init__(self, database: Database, *, clock: Clock, actor: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._actor = actor
+
+    def start(self, start: RunStart, events: Sequence[NewEvent] = ()) -> RunRecord:
+        """Begin a run (``run.started``), or begin it again (``run.restarted``, attempt + 1)."""
+        given = {name: getattr(start, name) for name in _START_FIELDS} | {"as_of": start.as_of.isoformat()}
+        with self._database.write() as connection:
+            old = connection.execute(select(runs).where(runs.c.run_id == start.run_id)).first()
+            if old is None:
+                row, action = given | _BLANK | {"attempt": 1}, "run.started"
+            else:
+                _same_run(old._mapping, given)
+                row, action = given | _BLANK | {"attempt": old.attempt + 1}, "run.restarted"
+            row["started_at"] = moment(self._clock.now())
+            record = self._move(connection, old, row, "running", action, {}, events)
+            connection.execute(
+                update(releases)
+                .where(releases.c.name == start.release, releases.c.first_run_at.is_(None))
+                .values(first_run_at=row["started_at"])
+            )
+        return record
+
+    def finish(
+        self,
+        run_id: str,
+        finish: RunFinish,
+        values: Sequence[KpiRow],
+        counts: Sequence[QuarantineCount] = (),
+        events: Sequence[NewEvent] = (),
+        *,
+        attempt: int | None = None,
+    ) -> RunRecord:
+        """Record a run's results (``run.finished``)."""
+        value_rows = [_value_columns(value, run_id) for value in values]
+        more = _row_columns(finish.rows) | {
+            "output_folder": finish.output_folder,
+            "manifest_sha256": finish.manifest_sha256,
+            "timings": _json(dict(finish.timings)),
+            "warnings": _json([*finish.warnings]),
+        }
+        facts = {
+            "manifest_sha256": finish.manifest_sha256,
+            "values": len(value_rows),
+            "values_sha256": _digest([row["seal"] for row in value_rows]),
+        }
+        return self._end(run_id, "finished", more, facts, counts, events, attempt, value_rows)
+
+    def refuse(
+        self,
+        run_id: str,
+        error: Mapping[str, Any],
+        counts: Sequence[QuarantineCount] = (),
+        rows: RowCounts | None = None,
+        events: Sequence[NewEvent] = (),
+        *,
+        attempt: int | None = None,
+    ) -> RunRecord:
+        """Record that the tape was not good enough (``run.refused``)."""
+        more = _row_columns(rows) | {"error": _json(dict(error))}
+        facts = {"code": str(error.get("code", ""))}
+        return self._end(run_id, "refused", more, facts, counts, events, attempt)
+
+    def fail(
+        self,
+        run_id: str,
+        error: Mapping[str, Any],
+        events: Sequence[NewEvent] = (),
+        *,
+        attempt: int | None = None,
+    ) -> RunRecord:
+        """Record that the run broke (``run.failed``)."""
+        facts = {"code": str(error.get("code", ""))}
+        return self._end(run_id, "failed", {"error": _json(dict(error))}, facts, (), events, attempt)
+
+    def ensure_release(
+        self, name: str, *, kind: str, role: str, meaning_digest: str, policy_digest: str
+    ) -> bool:
+        """Record a release; True when it is new. See :class:`~abaco_loans.records.runs.RunWriter`."""
+        given = {"kind": kind, "role": role, "meaning_digest": meaning_digest, "policy_digest": policy_digest}
+        with self._database.read() as connection:
+            old = connection.execute(select(releases).where(releases.c.name == name)).first()
+        if old is not None and all(old._mapping[key] == value for key, value in given.items()):
+            return False
+        with self._database.write() as connection:
+            old = connection.execute(select(releases).where(releases.c.name == name)).first()
+            now = self._clock.now()
+            if old is None:
+                made = given | {"name": name, "recorded_at": moment(now)}
+                append(
+                    connection,
+                    [NewEvent(action="release.recorded", subject=name, payload=given)],
+                    at=now,
+                    actor=self._actor,
+                )
+                connection.execute(insert(releases).values(made))
+                return True
+            if (old.kind, old.meaning_digest) != (kind, meaning_digest):
+                raise ConfigError(
+                    f"release {name} was recorded with another meaning:"
+                    " a formula, contract, mapping or definition changed",
+                    code="REC-121",
+                    where=name,
+                    hint="give the changed bundle a new name; a release never changes what its numbers mean",
+                )
+            append(connection, _release_changes(name, old._mapping, given), at=now, actor=self._actor)
+            connection.execute(
+                update(releases).where(releases.c.name == name).values(role=role, policy_digest=policy_digest)
+            )
+        return False
+
+    def _end(
+        self,
+        run_id: str,
+        to: RunStatus,
+        more: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        counts: Sequence[QuarantineCount],
+        events: Sequence[NewEvent],
+        attempt: int | None,
+        values: Sequence[Mapping[str, Any]] = (),
+    ) -> RunRecord:
+        count_rows = [_count_columns(count) for count in counts]
+        with self._database.write() as connection:
+            old = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+            if old is not None and attempt is not None and old.attempt != attempt:
+                raise WorldError(
+                    f"run {run_id} was taken over:"
+                    f" attempt {old.attempt} began while attempt {attempt} stood still",
+                    code="REC-109",
+                    where=self._database.where,
+                    hint="nothing to do: the later attempt records the result",
+                )
+            row = dict(old._mapping) if old else {}
+            row |= {"finished_at": moment(self._clock.now()), **more}
+            facts = {**facts, "counts_sha256": _counts_digest(count_rows)}
+            record = self._move(connection, old, row, to, f"run.{to}", facts, events)
+            if count_rows:
+                key = {"run_id": run_id, "attempt": record.attempt}
+                connection.execute(insert(quarantine_counts), [count | key for count in count_rows])
+            if values:
+                connection.execute(insert(kpi_values), list(values))
+        return record
+
+    def _move(
+        self,
+        connection: Connection,
+        old: Row[Any] | None,
+        row: dict[str, Any],
+        to: RunStatus,
+        action: str,
+        facts: Mapping[str, Any],
+        extra: Sequence[NewEvent],
+    ) -> RunRecord:
+        status = old.status if old else ""
+        if (status, to) not in MOVES or (old is None and action != "run.started"):
+            raise InvariantError(
+                f"run {row.get('run_id', '?')}: no move from {status or 'nothing'!r} to {to!r}"
+            )
+        if any(event.action in STATE_ACTIONS for event in extra):
+            raise InvariantError(f"{action}: the writer makes the events {sorted(STATE_ACTIONS)} itself")
+        row["status"] = to
+        row["seal"] = _seal(row, _RUN_SEALED)
+        payload = {"attempt": row["attempt"], "from": status, "seal": row["seal"], **facts}
+        own = NewEvent(action=action, subject=row["run_id"], payload=payload)
+        made = append(connection, [own, *extra], at=self._clock.now(), actor=self._actor)
+        row["event_seq"] = made[0].seq
+        if old is None:
+            connection.execute(insert(runs).values(row))
+        else:
+            connection.execute(update(runs).where(runs.c.run_id == row["run_id"]).values(row))
+        return _record(row)
+
+
+def _sealed_in_ledger(connection: Connection, run_id: str) -> dict[str, Any]:
+    """What the event of the run's latest change says of it."""
+    query = (
+        select(events.c.payload)
+        .join(runs, runs.c.event_seq == events.c.seq)
+        .where(runs.c.run_id == run_id, events.c.subject == run_id)
+    )
+    text = connection.execute(query).scalar()
+    try:
+        said = json.loads(text) if text else {}
+    except ValueError:
+        return {"values_sha256": "", "counts_sha256": ""}
+    return said if isinstance(said, dict) else {}
+
+
+def _same_run(old: Mapping[Any, Any], given: Mapping[str, Any]) -> None:
+    for name in _START_FIELDS:
+        if name != "tape_path" and old[name] != given[name]:
+            raise InvariantError(f"run {given['run_id']} began with another {name}")
+
+
+def _release_changes(name: str, old: Mapping[Any, Any], new: Mapping[str, str]) -> list[NewEvent]:
+    watched = {"role": "release.role_changed", "policy_digest": "release.amended"}
+    return [
+        NewEvent(action=action, subject=name, payload={"from": old[key], "to": new[key]})
+        for key, action in watched.items()
+        if old[key] != new[key]
+    ]
+
+
+def _row_columns(rows: RowCounts | None) -> dict[str, Any]:
+    return dict(zip(_ROWS, rows.as_tuple() if rows else (None,) * 4, strict=True))
+
+
+def _value_columns(value: KpiRow, run_id: str) -> dict[str, Any]:
+    if value.run_id != run_id:
+        raise InvariantError(f"value {value.kpi_id} belongs to run {value.run_id}, not {run_id}")
+    row: dict[str, Any] = {
+        "run_id": value.run_id,
+        "kpi_id": value.kpi_id,
+        "segment": value.segment,
+        "segment_value": value.segment_value,
+        "as_of": value.as_of.isoformat(),
+        "recorded_at": moment(value.recorded_at),
+        "definition": value.definition,
+        "release": value.release,
+        "value": _decimal_text(value.value),
+        "value_exact": _decimal_text(value.value_exact),
+        "unit": value.unit,
+        "status": value.status,
+        "reason": value.reason,
+        "low": _decimal_text(value.low),
+        "high": _decimal_text(value.high),
+        "components": _json(dict(value.components)),
+    }
+    row["seal"] = _seal(row, _VALUE_SEALED)
+    return row
+
+
+def _count_columns(count: QuarantineCount) -> dict[str, Any]:
+    return {
+        "file": count.file,
+        "column": count.column,
+        "code": count.code,
+        "rows": count.rows,
+        "amount": _decimal_text(count.amount),
+    }
+
+
+def _record(row: Mapping[Any, Any]) -> RunRecord:
+    counts = [row[name] for name in _ROWS]
+    return RunRecord(
+        **{name: row[name] for name in _START_FIELDS if name != "as_of"},
+        as_of=date.fromisoformat(row["as_of"]),
+        status=row["status"],
+        attempt=row["attempt"],
+        started_at=datetime.fromisoformat(row["started_at"]),
+        finished_at=datetime.fromisoformat(row["finished_at"]) if row["finished_at"] else None,
+        rows=None
+        if counts[0] is None
+        else RowCounts(rows_in=counts[0], accepted=counts[1], quarantined=counts[2], duplicate=counts[3]),
+        output_folder=row["output_folder"],
+        manifest_sha256=row["manifest_sha256"],
+        error=json.loads(row["error"]) if row["error"] else None,
+        timings=json.loads(row["timings"]),
+        warnings=tuple(json.loads(row["warnings"])),
+        event_seq=row["event_seq"],
+    )
+
+
+def _value(row: Mapping[Any, Any]) -> KpiRow:
+    texts: dict[str, Any] = {name: row[name] for name in _VALUE_SEALED}
+    return KpiRow(
+        **texts
+        | {name: _decimal(row[name]) for name in ("value", "value_exact", "low", "high")}
+        | {
+            "as_of": date.fromisoformat(row["as_of"]),
+            "recorded_at": datetime.fromisoformat(row["recorded_at"]),
+            "components": json.loads(row["components"]),
+        }
+    )
+
+
+def _decimal_text(value: Decimal | None) -> str | None:
+    if value is None:
+        return None
+    if not value.is_finite():
+        raise InvariantError(f"{value} reached the records")
+    return str(value)
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True)
+
+
+def _seal(row: Mapping[Any, Any], names: Iterable[str]) -> str:
+    return hashlib.sha256(_json([row[name] for name in names]).encode()).hexdigest()
+
+
+def _counts_digest(rows: Iterable[Mapping[str, Any]]) -> str:
+    return _digest(sorted(_json([row[name] for name in _COUNT_SEALED]) for row in rows))
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,155 @@
+"""The records, open: a store hands out who reads runs, who writes them, and the ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import text
+
+from abaco_loans.clock import Clock
+from abaco_loans.records import ledger, ledger_table
+from abaco_loans.records.anchors import AnchorSet
+from abaco_loans.records.database import Database, JournalMode, journal_mode_for
+from abaco_loans.records.ledger import Event, LedgerVerdict, NewEvent
+from abaco_loans.records.migrate import bring_up_to_date, stored_revision
+from abaco_loans.records.run_table import SqlRunReader, SqlRunWriter
+
+__all__ = ["JournalMode", "Store", "StoreFacts", "journal_mode_for", "open_store"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFacts:
+    """What ``abaco doctor`` says of the records; ``wal_reset_bug`` speaks of this SQLite, not of the file."""
+
+    backend: str
+    version: str
+    where: str
+    revision: str
+    journal: str
+    synchronous: str
+    wal_reset_bug: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """How long the ledger is and the hash of its last event: what an anchor signs."""
+
+    count: int
+    hash: str
+
+
+class Store:
+    """Open records. Use it as a context manager; not across a fork.
+
+    Attributes:
+        reader: reads runs (:class:`~abaco_loans.records.runs.RunReader`).
+        writer: moves runs (:class:`~abaco_loans.records.runs.RunWriter`).
+    """
+
+    def __init__(self, database: Database, *, clock: Clock, actor: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._actor = actor
+        self.reader = SqlRunReader(database)
+        self.writer = SqlRunWriter(database, clock=clock, actor=actor)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    @property
+    def path(self) -> Path | None:
+        """The database file; None on a server."""
+        return self._database.path
+
+    def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:
+        """Append events that belong to no change of state here.
+
+        Raises:
+            InvariantError: a payload that is not exact JSON.
+            WorldError: REC-10x; nothing was appended.
+        """
+        with self._database.write() as connection:
+            return ledger_table.append(connection, events, at=self._clock.now(), actor=self._actor)
+
+    def events(self, *, after_seq: int = 0) -> Iterator[Event]:
+        """The ledger's events in order, from the one after ``after_seq``."""
+        return ledger_table.read_events(self._database, after_seq=after_seq)
+
+    def head(self) -> Head:
+        """How long the ledger is, and its last hash."""
+        with self._database.read() as connection:
+            count, last = ledger_table.read_head(connection)
+        return Head(count=count, hash=last)
+
+    def verify(self, anchors: AnchorSet | None = None, *, trusted_key: str = "") -> LedgerVerdict:
+        """Check the ledger; see :func:`abaco_loans.records.ledger.verify`. Read the anchors before."""
+        return ledger.verify(self.events(), anchors, trusted_key=trusted_key)
+
+    def faults(self) -> tuple[str, ...]:
+        """What is damaged: the file's structure (SQLite) and every run that does not match its seals."""
+        found: list[str] = []
+        if self._database.backend == "sqlite":
+            with self._database.read() as connection:
+                said = connection.execute(text("PRAGMA quick_check(20)")).scalars().all()
+            found = [f"database structure: {line}" for line in said if line != "ok"]
+        return (*found, *self.reader.faults())
+
+    def facts(self) -> StoreFacts:
+        """How the records are kept."""
+        sqlite = self._database.backend == "sqlite"
+        with self._database.read() as connection:
+            revision = stored_revision(connection)
+            if sqlite:
+                journal = str(connection.execute(text("PRAGMA journal_mode")).scalar())
+                level = int(connection.execute(text("PRAGMA synchronous")).scalar() or 0)
+                version = sqlite3.sqlite_version
+            else:
+                journal, level = "", 2
+                version = str(connection.execute(text("SHOW server_version")).scalar())
+        return StoreFacts(
+            backend=self._database.backend,
+            version=version,
+            where=self._database.where,
+            revision=revision,
+            journal=journal,
+            synchronous=("off", "normal", "full", "extra")[level],
+            wal_reset_bug=sqlite and journal_mode_for(sqlite3.sqlite_version_info).wal_reset_bug,
+        )
+
+
+def open_store(url: str, *, clock: Clock, actor: str, timeout_s: float = 10.0) -> Store:
+    """Open the records, making or migrating them when needed.
+
+    Args:
+        url: ``sqlite:///file`` (made with mode 0600; its folder too, when that folder's parent exists) or
+            ``postgresql://...``.
+        clock: stamps events and runs.
+        actor: who acts; written into every event.
+        timeout_s: how long a writer waits for another one.
+
+    Raises:
+        ConfigError: REC-120 the URL is none of ours.
+        WorldError: REC-101 locked, REC-102 read-only, REC-103 no permission, REC-104 disk full,
+            REC-105 damaged, REC-106 the schema is newer than this code, REC-108 the server does not answer,
+            REC-110 unsafe journal, REC-111 another process migrates for too long, REC-100 anything else.
+    """
+    database = Database(url, timeout_s=timeout_s)
+    try:
+        bring_up_to_date(database, clock=clock, actor=actor)
+    except BaseException:
+        database.close()
+        raise
+    return Store(database, clock=clock, actor=actor)

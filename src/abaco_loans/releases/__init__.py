@@ -1,0 +1,1 @@
+"""Releases: what changes together, and what proves that nothing else did. Pure."""

@@ -1,0 +1,1 @@
+"""What a loan tape is: contract, mapping, cell typing, row rules, masking, servicing records. Pure."""

@@ -1,0 +1,100 @@
+"""Reads mappings (YAML): how a source's own columns, units, formats and codes become the contract's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field as ModelField
+
+from abaco_loans.checked import FileModel, check
+from abaco_loans.errors import ConfigError
+from abaco_loans.nearest import nearest
+from abaco_loans.strict_yaml import Document
+from abaco_loans.tape.contract import Contract
+from abaco_loans.tape.mapping import Field, Formats, Mapping, TableMapping, Unit
+
+
+class _Field(FileModel):
+    from_: str = ModelField(alias="from")
+    unit: Unit = Unit.AS_IS
+    codes: dict[str, str] = {}
+    date: str | None = None
+
+
+class _Formats(FileModel):
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ",", ".", " ", "'"] = ""
+    date: str = "iso"
+
+
+class _TableFile(FileModel):
+    file: str | None = ModelField(default=None, pattern=r"^[^/\\\x00]+$")
+    sheet: str | None = None
+    delimiter: str | None = ModelField(default=None, min_length=1, max_length=1)
+    encoding: str | None = None
+    formats: _Formats = _Formats()
+    columns: dict[str, str | _Field]
+
+
+class _MappingFile(FileModel):
+    name: str = ModelField(pattern=r"^[a-z][a-z0-9_-]{0,62}$")
+    layout: str
+    description: str = ""
+    tables: dict[str, _TableFile]
+
+
+def read_mapping(document: Document, contracts: dict[str, Contract]) -> Mapping:
+    """The mapping that the document describes, checked against the contract of its layout.
+
+    Raises:
+        ConfigError: ``CFG-301`` not a mapping; ``CFG-302`` unknown layout, table or column, or a required
+            column that is not mapped.
+    """
+    file = check(document, _MappingFile, code="CFG-301", hint="see docs/mappings.md")
+    contract = contracts.get(file.layout)
+    if contract is None:
+        raise ConfigError(f"unknown layout {file.layout!r}", code="CFG-302", where=document.where("layout"),
+                          hint=f"layouts are {', '.join(contracts)}")
+    tables = []
+    for name, table_file in file.tables.items():
+        _agree(document, contract, name, table_file)
+        tables.append(_table(name, table_file))
+    for table in contract.tables:
+        if not table.optional and table.name not in file.tables:
+            raise ConfigError(f"the table {table.name!r} is not mapped", code="CFG-302",
+                              where=document.where("tables"), hint=f"add tables.{table.name}")
+    return Mapping(name=file.name, layout=file.layout, tables=tuple(tables), description=file.description,
+                   source_name=document.name)
+
+
+def _agree(document: Document, contract: Contract, name: str, file: _TableFile) -> None:
+    known = {table.name: table for table in contract.tables}
+    if name not in known:
+        raise ConfigError(f"the layout {contract.layout} has no table {name!r}", code="CFG-302",
+                          where=document.where("tables", name), hint=f"tables are {', '.join(known)}")
+    if file.formats.thousands == file.formats.decimal:
+        raise ConfigError("thousands and decimal separator are the same", code="CFG-302",
+                          where=document.where("tables", name, "formats"), hint="change one of them")
+    names = known[name].column_names
+    for column in file.columns:
+        if column not in names:
+            raise ConfigError(f"the contract has no column {column!r} in {name}", code="CFG-302",
+                              where=document.where("tables", name, "columns", column),
+                              hint=nearest(column, names))
+    missing = [column.name for column in known[name].columns
+               if column.required and column.name not in file.columns]
+    if missing:
+        raise ConfigError(f"required columns of {name} are not mapped: {', '.join(missing)}", code="CFG-302",
+                          where=document.where("tables", name, "columns"), hint="add `column: source name` lines")
+
+
+def _table(name: str, file: _TableFile) -> TableMapping:
+    fields = {}
+    for column, source in file.columns.items():
+        if isinstance(source, str):
+            fields[column] = Field(source=source)
+        else:
+            fields[column] = Field(source=source.from_, unit=source.unit, codes=source.codes,
+                                   date_format=source.date)
+    return TableMapping(table=name, fields=fields, formats=Formats(**file.formats.model_dump()), file=file.file,
+                        delimiter=file.delimiter, encoding=file.encoding, sheet=file.sheet)

@@ -1,0 +1,46 @@
+"""What every test may use: the hypothesis profiles and the real book."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+# A shared machine is slow at times, so no deadline; CI walks the same examples every time.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if IN_CI else "dev")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def factoring_dir() -> Path:
+    """The real factoring book: a folder with ``loans.csv``, ``schedules.csv`` and ``transactions.csv``.
+
+    It is not part of the repository: ``ABACO_SHARED_DATA`` names the folder that holds ``factoring/``,
+    and without it ``../shared/data`` beside the repository is looked at.
+    """
+    data = Path(os.environ.get("ABACO_SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
+    folder = data / "factoring"
+    missing = [
+        name for name in ("loans.csv", "schedules.csv", "transactions.csv") if not (folder / name).is_file()
+    ]
+    if not missing:
+        return folder
+    text = (
+        f"the real book is not here ({', '.join(missing)} missing): put it in ../shared/data/factoring "
+        "beside the repository, or set ABACO_SHARED_DATA to the folder that holds factoring/"
+    )
+    if IN_CI:
+        pytest.fail(text)
+    pytest.skip(text)

@@ -1,0 +1,70 @@
+"""The same code on PostgreSQL. Needs psycopg and ``ABACO_TEST_POSTGRES``: the URL of an empty database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from abaco_loans.clock import FixedClock, SystemClock
+from abaco_loans.errors import WorldError
+from abaco_loans.records.ledger import NewEvent
+from abaco_loans.records.runs import KpiRow, QuarantineCount, RunFinish, RunStart
+from abaco_loans.records.schema import metadata
+from abaco_loans.records.store import Store, open_store
+
+URL = os.environ.get("ABACO_TEST_POSTGRES", "")
+pytestmark = pytest.mark.skipif(not URL, reason="ABACO_TEST_POSTGRES is not set")
+
+NOTE = NewEvent(action="noted", subject="s", payload={})
+
+
+@pytest.fixture
+def store(clock: FixedClock) -> Iterator[Store]:
+    with open_store(URL, clock=clock, actor="ana", timeout_s=0.5) as made:
+        yield made
+        with made._database.write() as connection:
+            metadata.drop_all(connection)
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+
+
+def test_a_run_and_its_ledger(
+    store: Store, run_start: Callable[..., RunStart], run_finish: RunFinish, kpi: Callable[..., KpiRow]
+) -> None:
+    counts = (QuarantineCount(file="f", column="c", code="x", rows=2),)
+    store.writer.ensure_release("v2", kind="catalogue", role="active", meaning_digest="m", policy_digest="p")
+    store.writer.start(run_start())
+    finished = store.writer.finish("r1", run_finish, [kpi(), kpi(kpi_id="y")], counts, [NOTE])
+    assert store.reader.latest_finished() == finished
+    assert store.reader.kpi_values("r1") == (kpi(), kpi(kpi_id="y"))
+    assert store.reader.quarantine_counts("r1") == counts
+    assert (store.verify().ok, store.faults(), store.head().count) == (True, (), 4)
+    assert store.facts().backend == "postgresql"
+
+
+def test_two_processes_append_without_a_fork(
+    store: Store, in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
+) -> None:
+    def work() -> None:
+        with open_store(URL, clock=SystemClock(), actor=str(os.getpid()), timeout_s=30) as mine:
+            for _ in range(30):
+                mine.append([NOTE])
+
+    assert [outcome(pid) for pid in (in_child(work), in_child(work))] == [0, 0]
+    assert (store.verify().ok, store.head().count) == (True, 60)
+
+
+def test_another_writer_is_waited_for_and_told(store: Store, clock: FixedClock) -> None:
+    with (
+        open_store(URL, clock=clock, actor="bob") as other,
+        other._database.write(),
+        pytest.raises(WorldError, match="REC-101"),
+    ):
+        store.append([NOTE])
+
+
+def test_a_server_that_is_not_there(clock: FixedClock) -> None:
+    with pytest.raises(WorldError, match="REC-108") as caught:
+        open_store("postgresql://ana:s3cret@127.0.0.1:1/x?password=s3cret", clock=clock, actor="ana")
+    assert "s3cret" not in str(caught.value)
