@@ -30,8 +30,9 @@ def check(document: Document, model: type[Model], *, code: str, hint: str) -> Mo
     except ValidationError as error:
         faults = [(document.where(*item["loc"]), _told(item)) for item in error.errors()]
         text = "; ".join(f"{where}: {what}" for where, what in faults[:20])
-        raise ConfigError(f"{len(faults)} fault(s) in {document.name}: {text}", code=code, where=faults[0][0],
-                          hint=hint) from error
+        raise ConfigError(
+            f"{len(faults)} fault(s) in {document.name}: {text}", code=code, where=faults[0][0], hint=hint
+        ) from error
 
 
 def _told(item: Any) -> str:

@@ -6,6 +6,8 @@ a bug of ours is an :class:`InvariantError`, which halts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class AbacoError(Exception):
     """A failure that a person can act on.
@@ -15,16 +17,26 @@ class AbacoError(Exception):
         code: stable code ``AREA-NNN``; documented in ``docs/errors.md``.
         where: file, ``file:line``, column, run or command that it is about; empty when nowhere.
         hint: what to do next; empty only when there is nothing to do.
+        details: JSON-ready facts for programs that read ``--json`` (row counts of a refused tape).
     """
 
     exit_code = 4
 
-    def __init__(self, what: str, *, code: str, where: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        code: str,
+        where: str = "",
+        hint: str = "",
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.code = code
         self.where = where
         self.hint = hint
+        self.details = dict(details or {})
 
     def __str__(self) -> str:
         place = f" [{self.where}]" if self.where else ""

@@ -46,8 +46,12 @@ def parse(text: str, *, name: str) -> Document:
             ``CFG-104`` too large or too deep; each with ``file:line``.
     """
     if len(text) > _LENGTH_MAX:
-        raise ConfigError("the file is too large to be a configuration", code="CFG-104", where=name,
-                          hint="keep configuration files under 4 MB")
+        raise ConfigError(
+            "the file is too large to be a configuration",
+            code="CFG-104",
+            where=name,
+            hint="keep configuration files under 4 MB",
+        )
     lines: dict[tuple[str | int, ...], int] = {}
     try:
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -55,15 +59,21 @@ def parse(text: str, *, name: str) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"not valid YAML: {getattr(error, 'problem', None) or error}", code="CFG-101",
-                          where=f"{name}{line}", hint="check indentation and quotes on that line") from error
+        raise ConfigError(
+            f"not valid YAML: {getattr(error, 'problem', None) or error}",
+            code="CFG-101",
+            where=f"{name}{line}",
+            hint="check indentation and quotes on that line",
+        ) from error
     return Document(name=name, data=data, lines=lines)
 
 
 class _Builder:
     """Turns a stream of YAML events into plain data, refusing what could surprise."""
 
-    def __init__(self, events: Iterator[yaml.Event], name: str, lines: dict[tuple[str | int, ...], int]) -> None:
+    def __init__(
+        self, events: Iterator[yaml.Event], name: str, lines: dict[tuple[str | int, ...], int]
+    ) -> None:
         self._events = events
         self._name = name
         self._lines = lines
@@ -75,8 +85,12 @@ class _Builder:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if seen:
-                    raise self._refusal(event, "CFG-101", "more than one document in the file",
-                                        "keep one document, without ---")
+                    raise self._refusal(
+                        event,
+                        "CFG-101",
+                        "more than one document in the file",
+                        "keep one document, without ---",
+                    )
                 seen = True
                 data = self._value(next(self._events), ())
         return data
@@ -86,7 +100,9 @@ class _Builder:
 
     def _value(self, event: yaml.Event, path: tuple[str | int, ...]) -> Any:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise self._refusal(event, "CFG-102", "aliases and anchors (& and *) are not read", "write the value out")
+            raise self._refusal(
+                event, "CFG-102", "aliases and anchors (& and *) are not read", "write the value out"
+            )
         if getattr(event, "tag", None):
             raise self._refusal(event, "CFG-102", f"the tag {event.tag!r} is not read", "remove the tag")
         if len(path) > _DEPTH_MAX:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -105,7 +106,10 @@ def in_child() -> Iterator[Child]:
     started: list[int] = []
 
     def start(work: Callable[[], None]) -> int:
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forks beside threads; pytest-xdist has one that the child does not need.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid:
             started.append(pid)
             return pid

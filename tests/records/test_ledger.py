@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -123,6 +124,11 @@ def test_edit_with_a_fresh_hash_is_still_placed(index: int, tmp_path: Path) -> N
     assert verdicts(tuple(chain), tmp_path) == (index + 1, "edited")
 
 
+@pytest.mark.parametrize("seq", [0, 5, 77])
+def test_a_seq_with_a_fresh_hash_is_found(seq: int, tmp_path: Path) -> None:
+    assert verdicts((*CHAIN[:-1], rehashed(CHAIN[-1], seq=seq)), tmp_path)[0] == COUNT
+
+
 @pytest.mark.parametrize("renumber", [False, True])
 @pytest.mark.parametrize("index", range(COUNT - 1))
 def test_delete(index: int, renumber: bool, tmp_path: Path) -> None:
@@ -202,6 +208,14 @@ def test_forged_anchor(field: str, value: Any, tmp_path: Path) -> None:
     assert verdicts(CHAIN, tmp_path, forged) == (None, "forged_anchor")
 
 
+def test_an_anchor_that_names_another_key_than_signed_it(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    unsigned = Anchor(count=0, head=GENESIS, at="2026", key_id="0" * 32, signature="")
+    signed = dataclasses.replace(unsigned, signature=key.sign(unsigned.message()).hex())
+    anchors = AnchorSet(public_key=key.public_key().public_bytes_raw().hex(), anchors=(signed,))
+    assert verdicts(CHAIN, tmp_path, anchors) == (None, "forged_anchor")
+
+
 def test_anchors_of_another_key_are_refused_when_the_key_is_known(tmp_path: Path) -> None:
     trusted = anchored(tmp_path, 3).public_key
     rewritten = make_chain(word="w")
@@ -243,6 +257,24 @@ def test_what_is_not_exact_json_is_refused_loudly(payload: Any, store: Store) ->
     with pytest.raises(InvariantError, match="payload"):
         store.append([NewEvent(action="a", subject="s", payload=payload)])
     assert store.head().count == 0
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '{"a":2,"a":1}', "{", "[1.0]", "\x00", ""])
+def test_stored_text_that_no_append_wrote_is_an_edit(text: str, store: Store) -> None:
+    store.append([NewEvent(action="a", subject="s", payload={"a": 1})] * 2)
+    assert store.path is not None
+    with sqlite3.connect(store.path) as raw:
+        raw.execute("UPDATE events SET payload = ? WHERE seq = 2", (text,))
+    raw.close()
+    found = store.verify()
+    assert (found.first_bad_seq, found.kind) == (2, "edited")
+
+
+def test_more_events_than_one_page(store: Store) -> None:
+    store.append([NewEvent(action="a", subject="s", payload={})] * 2100)
+    found = store.verify()
+    assert (found.ok, found.events) == (True, 2100)
+    assert [event.seq for event in store.events(after_seq=1050)] == list(range(1051, 2101))
 
 
 def test_first_event_holds_zeros_and_the_hash_is_what_the_docs_say(store: Store) -> None:

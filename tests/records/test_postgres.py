@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from abaco_loans.clock import FixedClock, SystemClock
 from abaco_loans.errors import WorldError
 from abaco_loans.records.ledger import NewEvent
+from abaco_loans.records.ledger_table import append
 from abaco_loans.records.runs import KpiRow, QuarantineCount, RunFinish, RunStart
 from abaco_loans.records.schema import metadata
 from abaco_loans.records.store import Store, open_store
 
 URL = os.environ.get("ABACO_TEST_POSTGRES", "")
-pytestmark = pytest.mark.skipif(not URL, reason="ABACO_TEST_POSTGRES is not set")
+needs_server = pytest.mark.skipif(not URL, reason="ABACO_TEST_POSTGRES is not set")
 
 NOTE = NewEvent(action="noted", subject="s", payload={})
 
@@ -24,11 +26,16 @@ NOTE = NewEvent(action="noted", subject="s", payload={})
 def store(clock: FixedClock) -> Iterator[Store]:
     with open_store(URL, clock=clock, actor="ana", timeout_s=0.5) as made:
         yield made
-        with made._database.write() as connection:
-            metadata.drop_all(connection)
-            connection.exec_driver_sql("DROP TABLE alembic_version")
+        clean(made)
 
 
+def clean(store: Store) -> None:
+    with store._database.write() as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+
+
+@needs_server
 def test_a_run_and_its_ledger(
     store: Store, run_start: Callable[..., RunStart], run_finish: RunFinish, kpi: Callable[..., KpiRow]
 ) -> None:
@@ -43,6 +50,7 @@ def test_a_run_and_its_ledger(
     assert store.facts().backend == "postgresql"
 
 
+@needs_server
 def test_two_processes_append_without_a_fork(
     store: Store, in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
 ) -> None:
@@ -55,6 +63,7 @@ def test_two_processes_append_without_a_fork(
     assert (store.verify().ok, store.head().count) == (True, 60)
 
 
+@needs_server
 def test_another_writer_is_waited_for_and_told(store: Store, clock: FixedClock) -> None:
     with (
         open_store(URL, clock=clock, actor="bob") as other,
@@ -64,7 +73,36 @@ def test_another_writer_is_waited_for_and_told(store: Store, clock: FixedClock) 
         store.append([NOTE])
 
 
+@needs_server
+def test_a_server_that_goes_away_in_a_transaction(store: Store) -> None:
+    def lose_it() -> None:
+        with store._database.write() as connection:
+            append(connection, [NOTE], at=datetime.now(UTC), actor="ana")
+            backend = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            with store._database.read() as other:
+                other.exec_driver_sql(f"SELECT pg_terminate_backend({backend})")
+            append(connection, [NOTE], at=datetime.now(UTC), actor="ana")
+
+    with pytest.raises(WorldError, match="REC-108"):
+        lose_it()
+    assert store.head().count == 0
+    store.append([NOTE])
+
+
+@needs_server
+def test_two_processes_make_the_schema_once(
+    in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
+) -> None:
+    def work() -> None:
+        open_store(URL, clock=SystemClock(), actor="x").close()
+
+    assert [outcome(pid) for pid in [in_child(work) for _ in range(3)]] == [0, 0, 0]
+    with open_store(URL, clock=SystemClock(), actor="x") as store:
+        clean(store)
+
+
 def test_a_server_that_is_not_there(clock: FixedClock) -> None:
+    pytest.importorskip("psycopg")
     with pytest.raises(WorldError, match="REC-108") as caught:
         open_store("postgresql://ana:s3cret@127.0.0.1:1/x?password=s3cret", clock=clock, actor="ana")
     assert "s3cret" not in str(caught.value)

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import product
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from sqlalchemy import select
 
 from abaco_loans.clock import FixedClock
 from abaco_loans.errors import ConfigError, InvariantError, WorldError
 from abaco_loans.records.ledger import NewEvent
+from abaco_loans.records.run_table import _RUN_SEALED, _seal, _value_columns
 from abaco_loans.records.runs import (
     MOVES,
     STATE_ACTIONS,
@@ -26,6 +27,7 @@ from abaco_loans.records.runs import (
     RunStatus,
     RunWriter,
 )
+from abaco_loans.records.schema import runs
 from abaco_loans.records.store import Store
 
 Start = Callable[..., RunStart]
@@ -314,11 +316,20 @@ def test_altered_results_are_never_shown(
     assert store.faults() != ()
 
 
-def test_an_alteration_with_a_fresh_seal_is_found_by_the_ledger(
-    store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi, tmp_path: Path
+def test_a_run_with_a_fresh_seal_is_found_by_the_ledger(
+    store: Store, run_start: Start, run_finish: RunFinish
 ) -> None:
-    from abaco_loans.records.run_table import _value_columns
+    store.writer.start(run_start("r1"))
+    store.writer.finish("r1", run_finish, [])
+    with store._database.read() as connection:
+        row = dict(connection.execute(select(runs)).one()._mapping) | {"output_folder": "elsewhere"}
+    sql(store, f"UPDATE runs SET output_folder = 'elsewhere', seal = '{_seal(row, _RUN_SEALED)}'")
+    assert store.faults() == ("run r1: what is stored is not what was written",)
 
+
+def test_an_alteration_with_a_fresh_seal_is_found_by_the_ledger(
+    store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi
+) -> None:
     store.writer.start(run_start())
     store.writer.finish("r1", run_finish, [kpi()])
     forged = _value_columns(kpi(value="0.10"), "r1")

@@ -26,16 +26,21 @@ class DuckDB:
     def __init__(self, *, scratch: Path, folders: Iterable[Path], memory_mb: int, threads: int) -> None:
         spill = scratch / "spill"
         spill.mkdir(mode=0o700, exist_ok=True)
-        self._connection = duckdb.connect(":memory:", config={
-            "threads": threads, "memory_limit": f"{memory_mb}MB", "temp_directory": str(spill)})
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={"threads": threads, "memory_limit": f"{memory_mb}MB", "temp_directory": str(spill)},
+        )
         allowed = [exp.Literal.string(f"{folder.resolve()}/") for folder in (scratch, *folders)]
-        for setting, value in (("allowed_directories", exp.Array(expressions=allowed)),
-                               ("autoinstall_known_extensions", exp.false()),
-                               ("autoload_known_extensions", exp.false()),
-                               ("enable_external_access", exp.false()),
-                               ("lock_configuration", exp.true())):
-            self.execute(exp.Set(expressions=[exp.SetItem(this=exp.EQ(this=exp.column(setting),
-                                                                      expression=value))]))
+        for setting, value in (
+            ("allowed_directories", exp.Array(expressions=allowed)),
+            ("autoinstall_known_extensions", exp.false()),
+            ("autoload_known_extensions", exp.false()),
+            ("enable_external_access", exp.false()),
+            ("lock_configuration", exp.true()),
+        ):
+            self.execute(
+                exp.Set(expressions=[exp.SetItem(this=exp.EQ(this=exp.column(setting), expression=value))])
+            )
 
     def columns(self, staged: StagedFile) -> tuple[str, ...]:
         """See :class:`abaco_loans.engines.base.Engine`."""
@@ -43,8 +48,12 @@ class DuckDB:
         try:
             self._connection.execute(_sql(exp.select("*").from_(reader).limit(0)))
         except duckdb.Error as error:
-            raise InputError("the Parquet file is damaged", code="ENG-102", where=staged.name,
-                             hint="ask the sender for it again") from error
+            raise InputError(
+                "the Parquet file is damaged",
+                code="ENG-102",
+                where=staged.name,
+                hint="ask the sender for it again",
+            ) from error
         return tuple(str(item[0]) for item in self._connection.description or ())
 
     def load(self, table: str, staged: StagedFile, query: exp.Select) -> int:
@@ -54,15 +63,23 @@ class DuckDB:
         try:
             self._connection.execute(_sql(statement))
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-            raise NotPlain("the text has not the structure of its header", code="ENG-101", where=staged.name,
-                           hint="it is read again line by line") from error
+            raise NotPlain(
+                "the text has not the structure of its header",
+                code="ENG-101",
+                where=staged.name,
+                hint="it is read again line by line",
+            ) from error
         except duckdb.Error as error:
             raise _failure(error) from error
         count = self.rows(exp.select(exp.Count(this=exp.Star())).from_(table))[0][0]
         if staged.rows_expected is not None and count != staged.rows_expected:
             self.execute(exp.Drop(this=exp.to_table(table), kind="TABLE"))
-            raise NotPlain("the file has lines that are not rows", code="ENG-101", where=staged.name,
-                           hint="it is read again line by line")
+            raise NotPlain(
+                "the file has lines that are not rows",
+                code="ENG-101",
+                where=staged.name,
+                hint="it is read again line by line",
+            )
         return int(count)
 
     def execute(self, statement: exp.Expression) -> None:
@@ -93,15 +110,21 @@ class DuckDB:
         """See :class:`abaco_loans.engines.base.Engine`."""
         options: list[tuple[str, exp.Expression]] = [("FORMAT", exp.var(file_format))]
         if file_format == "parquet":
-            options += [("COMPRESSION", exp.Literal.string("snappy")), ("PARQUET_VERSION", exp.var("v2")),
-                        ("ROW_GROUP_SIZE", exp.Literal.number(122_880))]
+            options += [
+                ("COMPRESSION", exp.Literal.string("snappy")),
+                ("PARQUET_VERSION", exp.var("v2")),
+                ("ROW_GROUP_SIZE", exp.Literal.number(122_880)),
+            ]
         elif file_format == "csv":
             options += [("HEADER", exp.true())]
         else:
             raise InvariantError(f"no writer for {file_format}")
         copy = exp.Copy(
-            this=exp.Subquery(this=query), kind=False, files=[exp.Literal.string(str(path))],
-            params=[exp.CopyParameter(this=exp.var(name), expression=value) for name, value in options])
+            this=exp.Subquery(this=query),
+            kind=False,
+            files=[exp.Literal.string(str(path))],
+            params=[exp.CopyParameter(this=exp.var(name), expression=value) for name, value in options],
+        )
         try:
             self._connection.execute(_sql(copy)).fetchall()
         except duckdb.Error as error:
@@ -125,20 +148,33 @@ def _relation(staged: StagedFile) -> exp.Select:
     """The file as a relation whose columns are all text."""
     path = exp.Literal.string(staged.path)
     if staged.format is TextFormat.PARQUET:
-        texts = [exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True)
-                 for name in staged.header]
+        texts = [
+            exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True)
+            for name in staged.header
+        ]
         return exp.select(*texts).from_(exp.Anonymous(this="read_parquet", expressions=[path]))
     names = ((LINE_COLUMN,) if staged.has_line_column else ()) + staged.header
-    types = exp.Struct(expressions=[
-        exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.Literal.string("VARCHAR"))
-        for name in names])
+    types = exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.Literal.string("VARCHAR"))
+            for name in names
+        ]
+    )
     named: list[tuple[str, exp.Expression]] = [
-        ("auto_detect", exp.false()), ("header", exp.true()), ("delim", exp.Literal.string(staged.delimiter)),
-        ("quote", exp.Literal.string('"')), ("escape", exp.Literal.string('"')), ("columns", types),
-        ("strict_mode", exp.true()), ("max_line_size", exp.Literal.number(_LINE_BYTES_MAX)),
-        ("buffer_size", exp.Literal.number(_LINE_BYTES_MAX * 8))]
-    reader = exp.Anonymous(this="read_csv", expressions=[
-        path, *(exp.EQ(this=exp.column(name), expression=value) for name, value in named)])
+        ("auto_detect", exp.false()),
+        ("header", exp.true()),
+        ("delim", exp.Literal.string(staged.delimiter)),
+        ("quote", exp.Literal.string('"')),
+        ("escape", exp.Literal.string('"')),
+        ("columns", types),
+        ("strict_mode", exp.true()),
+        ("max_line_size", exp.Literal.number(_LINE_BYTES_MAX)),
+        ("buffer_size", exp.Literal.number(_LINE_BYTES_MAX * 8)),
+    ]
+    reader = exp.Anonymous(
+        this="read_csv",
+        expressions=[path, *(exp.EQ(this=exp.column(name), expression=value) for name, value in named)],
+    )
     return exp.select("*").from_(reader)
 
 
@@ -147,13 +183,24 @@ def _failure(error: duckdb.Error, path: Path | None = None) -> AbacoError | Inva
     text = str(error)
     place = str(path) if path else "the engine's scratch folder"
     if isinstance(error, duckdb.OutOfMemoryException) and "temp_directory" not in text:
-        return WorldError("the tape does not fit into the memory that the engine may use", code="ENG-201",
-                          where="settings: memory_mb",
-                          hint="raise memory_mb in abaco.yml, or free memory, and run again")
+        return WorldError(
+            "the tape does not fit into the memory that the engine may use",
+            code="ENG-201",
+            where="settings: memory_mb",
+            hint="raise memory_mb in abaco.yml, or free memory, and run again",
+        )
     if "No space left" in text or isinstance(error, duckdb.OutOfMemoryException):
-        return WorldError("disk full while the engine wrote", code="ENG-202", where=place,
-                          hint="free disk space (three times the tape's size) and run again")
+        return WorldError(
+            "disk full while the engine wrote",
+            code="ENG-202",
+            where=place,
+            hint="free disk space (three times the tape's size) and run again",
+        )
     if isinstance(error, duckdb.IOException):
-        return WorldError(f"the engine could not read or write: {text.splitlines()[0]}", code="ENG-203",
-                          where=place, hint="check rights and free space of that place, then run again")
+        return WorldError(
+            f"the engine could not read or write: {text.splitlines()[0]}",
+            code="ENG-203",
+            where=place,
+            hint="check rights and free space of that place, then run again",
+        )
     return InvariantError(f"engine: {text}")

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlglot import exp
 
-from abaco_loans.kpi.compiler import Compiled, answers
 from abaco_loans.kpi.catalogue import Grain
+from abaco_loans.kpi.compiler import Compiled, answers
 from abaco_loans.kpi.evaluate import Prices
 from abaco_loans.kpi.formula import Component
 from abaco_loans.tape.calculation import BUCKETS
@@ -26,9 +26,13 @@ _PARTS = (*BUCKETS, "past_due_15_usd", "past_due_180_usd")
 
 def priceable(compiled: Compiled) -> list[Component]:
     """The sums of the catalogue at loan grain: the components whose refused rows can be priced."""
-    found = {item.name: item for kpi in compiled.catalogue.kpis
-             if kpi.grain is Grain.LOAN and answers(kpi, compiled.calculation)
-             for item in kpi.formula.components if item.argument is not None}
+    found = {
+        item.name: item
+        for kpi in compiled.catalogue.kpis
+        if kpi.grain is Grain.LOAN and answers(kpi, compiled.calculation)
+        for item in kpi.formula.components
+        if item.argument is not None
+    }
     return list(found.values())
 
 
@@ -44,16 +48,19 @@ def prices_query(components: Sequence[Component], relation: str, unreadable: Col
     totals: list[exp.Expression] = []
     for index, item in enumerate(components):
         least, greatest, unknown = _row_range(item, unreadable)
-        per_key += [exp.alias_(exp.Min(this=least), f"least_{index}"),
-                    exp.alias_(exp.Max(this=greatest), f"greatest_{index}"),
-                    exp.alias_(exp.Max(this=unknown), f"unknown_{index}")]
+        per_key += [
+            exp.alias_(exp.Min(this=least), f"least_{index}"),
+            exp.alias_(exp.Max(this=greatest), f"greatest_{index}"),
+            exp.alias_(exp.Max(this=unknown), f"unknown_{index}"),
+        ]
         totals += [exp.Sum(this=exp.column(f"{name}_{index}")) for name in ("least", "greatest", "unknown")]
     inner = exp.select(*per_key).from_(relation).group_by(exp.column("loan_id", quoted=True))
     return exp.select(*totals).from_(inner.subquery("per_key"))
 
 
-def _row_range(item: Component, unreadable: Collection[str]
-               ) -> tuple[exp.Expression, exp.Expression, exp.Expression]:
+def _row_range(
+    item: Component, unreadable: Collection[str]
+) -> tuple[exp.Expression, exp.Expression, exp.Expression]:
     argument = item.argument
     assert argument is not None  # `priceable` gives sums only
     zero = number_node(0)

@@ -84,8 +84,9 @@ class Catalogue:
         for kpi in self.kpis:
             if kpi.id == kpi_id:
                 return kpi
-        raise ConfigError(f"there is no KPI {kpi_id!r}", code="KPI-105",
-                          hint=nearest(kpi_id, [kpi.id for kpi in self.kpis]))
+        raise ConfigError(
+            f"there is no KPI {kpi_id!r}", code="KPI-105", hint=nearest(kpi_id, [kpi.id for kpi in self.kpis])
+        )
 
 
 class _Thresholds(FileModel):
@@ -133,8 +134,12 @@ def read_catalogue(document: Document) -> Catalogue:
     kpis: dict[str, Kpi] = {}
     for index, entry in enumerate(file.kpis):
         if entry.id in kpis:
-            raise ConfigError(f"the KPI {entry.id!r} stands twice", code="KPI-106",
-                              where=document.where("kpis", index), hint="rename or remove one of them")
+            raise ConfigError(
+                f"the KPI {entry.id!r} stands twice",
+                code="KPI-106",
+                where=document.where("kpis", index),
+                hint="rename or remove one of them",
+            )
         kpis[entry.id] = _kpi(entry, document.where("kpis", index, "formula"))
     return Catalogue(version=file.version, kpis=tuple(_ordered(kpis)))
 
@@ -146,14 +151,25 @@ def _kpi(entry: _Entry, where: str) -> Kpi:
     formula = parse_formula(entry.formula, columns=columns, where=where)
     limits = entry.thresholds
     return Kpi(
-        id=entry.id, name=entry.name, description=entry.description, formula=formula, unit=entry.unit,
-        precision=entry.precision, grain=entry.grain,
-        valid_range=ValidRange(least=entry.valid_range.min, greatest=entry.valid_range.max,
-                               clamp=entry.valid_range.clamp),
-        thresholds=limits and Thresholds(warning=limits.warning, critical=limits.critical,
-                                         direction=limits.direction),
-        owner=entry.owner, departments=tuple(entry.departments), refresh=entry.refresh, source=entry.source,
-        segmented=entry.segmented and not formula.facts, where=where)
+        id=entry.id,
+        name=entry.name,
+        description=entry.description,
+        formula=formula,
+        unit=entry.unit,
+        precision=entry.precision,
+        grain=entry.grain,
+        valid_range=ValidRange(
+            least=entry.valid_range.min, greatest=entry.valid_range.max, clamp=entry.valid_range.clamp
+        ),
+        thresholds=limits
+        and Thresholds(warning=limits.warning, critical=limits.critical, direction=limits.direction),
+        owner=entry.owner,
+        departments=tuple(entry.departments),
+        refresh=entry.refresh,
+        source=entry.source,
+        segmented=entry.segmented and not formula.facts,
+        where=where,
+    )
 
 
 def _ordered(kpis: Mapping[str, Kpi]) -> list[Kpi]:
@@ -162,12 +178,20 @@ def _ordered(kpis: Mapping[str, Kpi]) -> list[Kpi]:
 
     def visit(kpi: Kpi, path: tuple[str, ...]) -> None:
         if kpi.id in path:
-            raise ConfigError(f"KPIs are made of each other: {' -> '.join((*path, kpi.id))}", code="KPI-107",
-                              where=kpi.where, hint="break the circle")
+            raise ConfigError(
+                f"KPIs are made of each other: {' -> '.join((*path, kpi.id))}",
+                code="KPI-107",
+                where=kpi.where,
+                hint="break the circle",
+            )
         for name in kpi.formula.kpis:
             if name not in kpis:
-                raise ConfigError(f"the formula uses unknown KPI {name!r}", code="KPI-104", where=kpi.where,
-                                  hint=nearest(name, kpis))
+                raise ConfigError(
+                    f"the formula uses unknown KPI {name!r}",
+                    code="KPI-104",
+                    where=kpi.where,
+                    hint=nearest(name, kpis),
+                )
             if name not in done:
                 visit(kpis[name], (*path, kpi.id))
         done.setdefault(kpi.id, kpi)

@@ -48,8 +48,10 @@ class Statement:
         """The rows of the engine as cells, overall first, then by segment and value (missing last)."""
         found = [self._cell(row) for row in rows]
         order = {name: index for index, name in enumerate(("", *self.dimensions))}
-        return sorted(found, key=lambda cell: (order[cell.segment], cell.segment_value is None,
-                                               cell.segment_value or ""))
+        return sorted(
+            found,
+            key=lambda cell: (order[cell.segment], cell.segment_value is None, cell.segment_value or ""),
+        )
 
     def _cell(self, row: tuple[Any, ...]) -> Cell:
         width = len(self.dimensions)
@@ -61,10 +63,12 @@ class Statement:
         return Cell(
             segment="" if segment is None else self.dimensions[segment],
             segment_value=None if segment is None else values[segment],
-            rows=int(rest[0]), members=int(rest[1] or 0),
+            rows=int(rest[0]),
+            members=int(rest[1] or 0),
             values=dict(zip(self.components, sums, strict=True)),
             filled=dict(zip(self.counted, counts, strict=False)),
-            unpriced=int(counts[-1] or 0) if self.has_unpriced else 0)
+            unpriced=int(counts[-1] or 0) if self.has_unpriced else 0,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +80,12 @@ class Compiled:
     statements: tuple[Statement, ...] = field(default_factory=tuple)
 
 
-def compile_catalogue(catalogue: Catalogue, calculation: Calculation, dimensions: Sequence[str],
-                      never_null: Collection[str] = ()) -> Compiled:
+def compile_catalogue(
+    catalogue: Catalogue,
+    calculation: Calculation,
+    dimensions: Sequence[str],
+    never_null: Collection[str] = (),
+) -> Compiled:
     """Compile every KPI that the calculation table can answer.
 
     Args:
@@ -109,18 +117,27 @@ def _column(name: str) -> exp.Column:
 
 
 def _grouping(dimensions: Sequence[str]) -> list[exp.Expression]:
-    return [exp.alias_(exp.Anonymous(this="GROUPING", expressions=[_column(name)]), f"grouping_{index}")
-            for index, name in enumerate(dimensions)]
+    return [
+        exp.alias_(exp.Anonymous(this="GROUPING", expressions=[_column(name)]), f"grouping_{index}")
+        for index, name in enumerate(dimensions)
+    ]
 
 
 def _sets(dimensions: Sequence[str], always: Sequence[str]) -> exp.Group:
-    sets = [exp.Tuple(expressions=[_column(name) for name in (*always, *more)])
-            for more in ((), *((name,) for name in dimensions))]
+    sets = [
+        exp.Tuple(expressions=[_column(name) for name in (*always, *more)])
+        for more in ((), *((name,) for name in dimensions))
+    ]
     return exp.Group(grouping_sets=[exp.GroupingSets(expressions=sets)])
 
 
-def _statement(grain: Grain, components: Sequence[Component], calculation: Calculation,
-               dimensions: tuple[str, ...], never_null: Collection[str]) -> Statement:
+def _statement(
+    grain: Grain,
+    components: Sequence[Component],
+    calculation: Calculation,
+    dimensions: tuple[str, ...],
+    never_null: Collection[str],
+) -> Statement:
     if grain is Grain.CUSTOMER:
         return _customer_statement(components, calculation, dimensions)
     columns = dict.fromkeys(name for item in components for name in item.columns)
@@ -130,46 +147,82 @@ def _statement(grain: Grain, components: Sequence[Component], calculation: Calcu
     if _CUSTOMER in calculation.columns and dimensions:
         members = exp.Count(this=exp.Distinct(expressions=[_column(_CUSTOMER)]))
     items: list[exp.Expression] = [
-        *_grouping(dimensions), *(_column(name) for name in dimensions),
-        exp.alias_(exp.Count(this=exp.Star()), "row_count"), exp.alias_(members, "members"),
+        *_grouping(dimensions),
+        *(_column(name) for name in dimensions),
+        exp.alias_(exp.Count(this=exp.Star()), "row_count"),
+        exp.alias_(members, "members"),
         *(exp.alias_(item.tree.copy(), f"component_{index}") for index, item in enumerate(components)),
-        *(exp.alias_(exp.Count(this=_column(name)), f"filled_{index}") for index, name in enumerate(counted))]
+        *(exp.alias_(exp.Count(this=_column(name)), f"filled_{index}") for index, name in enumerate(counted)),
+    ]
     if has_unpriced:
         items.append(exp.alias_(exp.Sum(this=_column(UNPRICED)), "unpriced_rows"))
     query = exp.select(*items).from_(TABLE)
     if dimensions:
         query.set("group", _sets(dimensions, ()))
-    return Statement(grain=grain, query=query, dimensions=dimensions,
-                     components=tuple(item.name for item in components), counted=counted,
-                     has_unpriced=has_unpriced)
+    return Statement(
+        grain=grain,
+        query=query,
+        dimensions=dimensions,
+        components=tuple(item.name for item in components),
+        counted=counted,
+        has_unpriced=has_unpriced,
+    )
 
 
-def _customer_statement(components: Sequence[Component], calculation: Calculation, dimensions: tuple[str, ...]
-                        ) -> Statement:
+def _customer_statement(
+    components: Sequence[Component], calculation: Calculation, dimensions: tuple[str, ...]
+) -> Statement:
     """First one row a customer (and cell), ranked by outstanding, then the aggregates over these."""
-    columns = list(dict.fromkeys(name for item in components for name in item.columns if name != CUSTOMER_RANK))
+    columns = list(
+        dict.fromkeys(name for item in components for name in item.columns if name != CUSTOMER_RANK)
+    )
     if "outstanding_usd" in calculation.columns and "outstanding_usd" not in columns:
         columns.append("outstanding_usd")
     flags = [f"grouping_{index}" for index in range(len(dimensions))]
-    per_customer = exp.select(
-        *_grouping(dimensions), *(_column(name) for name in dimensions), _column(_CUSTOMER),
-        *(exp.alias_(exp.cast(exp.Sum(this=_column(name)), "DECIMAL(18,4)"), name, quoted=True)
-          for name in columns),
-    ).from_(TABLE).where(exp.Not(this=exp.Is(this=_column(_CUSTOMER), expression=exp.null())))
+    per_customer = (
+        exp.select(
+            *_grouping(dimensions),
+            *(_column(name) for name in dimensions),
+            _column(_CUSTOMER),
+            *(
+                exp.alias_(exp.cast(exp.Sum(this=_column(name)), "DECIMAL(18,4)"), name, quoted=True)
+                for name in columns
+            ),
+        )
+        .from_(TABLE)
+        .where(exp.Not(this=exp.Is(this=_column(_CUSTOMER), expression=exp.null())))
+    )
     per_customer.set("group", _sets(dimensions, (_CUSTOMER,)))
-    order = exp.Order(expressions=[exp.Ordered(this=_column("outstanding_usd"), desc=True, nulls_first=False),
-                                   exp.Ordered(this=_column(_CUSTOMER), nulls_first=False)])
-    rank = exp.Window(this=exp.RowNumber(), order=order, partition_by=[
-        *(exp.column(name) for name in flags), *(_column(name) for name in dimensions)])
+    order = exp.Order(
+        expressions=[
+            exp.Ordered(this=_column("outstanding_usd"), desc=True, nulls_first=False),
+            exp.Ordered(this=_column(_CUSTOMER), nulls_first=False),
+        ]
+    )
+    rank = exp.Window(
+        this=exp.RowNumber(),
+        order=order,
+        partition_by=[*(exp.column(name) for name in flags), *(_column(name) for name in dimensions)],
+    )
     ranked = exp.select(
-        *(exp.column(name) for name in flags), *(_column(name) for name in (*dimensions, *columns)),
-        exp.alias_(rank, CUSTOMER_RANK)).from_(per_customer.subquery("per_customer"))
+        *(exp.column(name) for name in flags),
+        *(_column(name) for name in (*dimensions, *columns)),
+        exp.alias_(rank, CUSTOMER_RANK),
+    ).from_(per_customer.subquery("per_customer"))
     query = exp.select(
-        *(exp.column(name) for name in flags), *(_column(name) for name in dimensions),
-        exp.alias_(exp.Count(this=exp.Star()), "row_count"), exp.alias_(exp.Count(this=exp.Star()), "members"),
+        *(exp.column(name) for name in flags),
+        *(_column(name) for name in dimensions),
+        exp.alias_(exp.Count(this=exp.Star()), "row_count"),
+        exp.alias_(exp.Count(this=exp.Star()), "members"),
         *(exp.alias_(item.tree.copy(), f"component_{index}") for index, item in enumerate(components)),
     ).from_(ranked.subquery("ranked"))
     if dimensions:
         query = query.group_by(*(exp.column(name) for name in flags), *(_column(name) for name in dimensions))
-    return Statement(grain=Grain.CUSTOMER, query=query, dimensions=dimensions,
-                     components=tuple(item.name for item in components), counted=(), has_unpriced=False)
+    return Statement(
+        grain=Grain.CUSTOMER,
+        query=query,
+        dimensions=dimensions,
+        components=tuple(item.name for item in components),
+        counted=(),
+        has_unpriced=False,
+    )

@@ -40,8 +40,9 @@ class Evaluation:
     left_out: Mapping[str, int]
 
 
-def evaluate(compiled: Compiled, cells: Mapping[Grain, Sequence[Cell]], facts: Mapping[str, int], prices: Prices
-             ) -> Evaluation:
+def evaluate(
+    compiled: Compiled, cells: Mapping[Grain, Sequence[Cell]], facts: Mapping[str, int], prices: Prices
+) -> Evaluation:
     """Evaluate every KPI in every cell.
 
     Args:
@@ -60,7 +61,9 @@ def evaluate(compiled: Compiled, cells: Mapping[Grain, Sequence[Cell]], facts: M
     for segment, _ in by_place:
         counts[segment] = counts.get(segment, 0) + 1
     left_out = {segment: count for segment, count in counts.items() if count > CELLS_MAX}
-    hidden = suppressed_cells({place: cell[Grain.LOAN] for place, cell in by_place.items() if Grain.LOAN in cell})
+    hidden = suppressed_cells(
+        {place: cell[Grain.LOAN] for place, cell in by_place.items() if Grain.LOAN in cell}
+    )
     segments: list[KpiResult] = []
     for place, found_here in by_place.items():
         if place[0] not in left_out:
@@ -68,26 +71,43 @@ def evaluate(compiled: Compiled, cells: Mapping[Grain, Sequence[Cell]], facts: M
     return Evaluation(overall=tuple(overall), segments=tuple(segments), left_out=left_out)
 
 
-def _segment(compiled: Compiled, place: tuple[str, str | None], cells: Mapping[Grain, Cell], hidden: bool
-             ) -> list[KpiResult]:
+def _segment(
+    compiled: Compiled, place: tuple[str, str | None], cells: Mapping[Grain, Cell], hidden: bool
+) -> list[KpiResult]:
     segment, value = place[0], MISSING_VALUE if place[1] is None else place[1]
     kpis = [kpi for kpi in compiled.catalogue.kpis if kpi.segmented]
     if hidden:
-        return [KpiResult(kpi=kpi, segment=segment, segment_value=value, status=Status.SUPPRESSED,
-                          reason="fewer than 3 customers, or it would give such a cell away") for kpi in kpis]
+        return [
+            KpiResult(
+                kpi=kpi,
+                segment=segment,
+                segment_value=value,
+                status=Status.SUPPRESSED,
+                reason="fewer than 3 customers, or it would give such a cell away",
+            )
+            for kpi in kpis
+        ]
     unpriced = Prices(count=1, general_reason="quarantined rows are priced overall, not by segment")
     results = _in_place(compiled, cells, {}, unpriced, segment, value)
     return [result for result in results if result.kpi.segmented]
 
 
-def _in_place(compiled: Compiled, cells: Mapping[Grain, Cell], facts: Mapping[str, int], prices: Prices,
-              segment: str = "", segment_value: str = "") -> list[KpiResult]:
+def _in_place(
+    compiled: Compiled,
+    cells: Mapping[Grain, Cell],
+    facts: Mapping[str, int],
+    prices: Prices,
+    segment: str = "",
+    segment_value: str = "",
+) -> list[KpiResult]:
     known: dict[str, Ratio] = {f"run.{name}": (value, 1) for name, value in facts.items()}
     ranges: dict[str, Interval] = {}
     failed: dict[str, str] = {}
     results: list[KpiResult] = []
     for kpi in compiled.catalogue.kpis:
-        result, exact, bound = _one(kpi, compiled, cells, known, failed, prices, ranges, segment, segment_value)
+        result, exact, bound = _one(
+            kpi, compiled, cells, known, failed, prices, ranges, segment, segment_value
+        )
         results.append(result)
         if exact is None:
             failed[kpi.id] = result.reason
@@ -98,13 +118,15 @@ def _in_place(compiled: Compiled, cells: Mapping[Grain, Cell], facts: Mapping[st
     return results
 
 
-def _missing(kpi: Kpi, compiled: Compiled, cell: Cell | None, failed: Mapping[str, str]) -> str:
+def _missing(kpi: Kpi, compiled: Compiled, cell: Cell | None, failed: Mapping[str, str], segment: str) -> str:
     """Why the KPI has no value here; empty when it may have one."""
     calculation = compiled.calculation
     needed = (*kpi.formula.columns, *(("customer_id",) if kpi.grain is Grain.CUSTOMER else ()))
     for name in needed:
         if name not in calculation.columns and name != CUSTOMER_RANK:
             return f"needs {name}: {calculation.absent.get(name, 'not in the tape')}"
+    if segment and kpi.formula.facts:
+        return "speaks of the whole run"
     for name in kpi.formula.kpis:
         if name in failed:
             return f"{name} is not computable: {failed[name]}"
@@ -120,20 +142,37 @@ def _missing(kpi: Kpi, compiled: Compiled, cell: Cell | None, failed: Mapping[st
     return ""
 
 
-def _one(kpi: Kpi, compiled: Compiled, cells: Mapping[Grain, Cell], known: Mapping[str, Ratio],
-         failed: Mapping[str, str], prices: Prices, ranges: Mapping[str, Interval], segment: str,
-         segment_value: str) -> tuple[KpiResult, Ratio | None, Interval | None]:
+def _one(
+    kpi: Kpi,
+    compiled: Compiled,
+    cells: Mapping[Grain, Cell],
+    known: Mapping[str, Ratio],
+    failed: Mapping[str, str],
+    prices: Prices,
+    ranges: Mapping[str, Interval],
+    segment: str,
+    segment_value: str,
+) -> tuple[KpiResult, Ratio | None, Interval | None]:
     cell = cells.get(kpi.grain)
     loan_cell = cells.get(Grain.LOAN)
     unpriced = loan_cell.unpriced if loan_cell else 0
     values = dict(cell.values) if cell else {}
     components = {item.name: values.get(item.name) for item in kpi.formula.components}
-    null_counts = {name: cell.rows - cell.filled[name] if name in cell.filled else 0
-                   for name in kpi.formula.columns} if cell and kpi.grain is Grain.LOAN else {}
-    shown = KpiResult(kpi=kpi, segment=segment, segment_value=segment_value, status=Status.NOT_COMPUTABLE,
-                      components=components if any(v is not None for v in components.values()) else {},
-                      rows_used=cell.rows if cell and components else None, null_counts=null_counts)
-    reason = _missing(kpi, compiled, cell, failed)
+    null_counts = (
+        {name: cell.rows - cell.filled[name] if name in cell.filled else 0 for name in kpi.formula.columns}
+        if cell and kpi.grain is Grain.LOAN
+        else {}
+    )
+    shown = KpiResult(
+        kpi=kpi,
+        segment=segment,
+        segment_value=segment_value,
+        status=Status.NOT_COMPUTABLE,
+        components=components if any(v is not None for v in components.values()) else {},
+        rows_used=cell.rows if cell and components else None,
+        null_counts=null_counts,
+    )
+    reason = _missing(kpi, compiled, cell, failed, segment)
     if not reason and unpriced and kpi.grain is Grain.CUSTOMER:
         reason = f"{unpriced} row(s) are in a currency without a rate"
     if reason:
@@ -145,8 +184,15 @@ def _one(kpi: Kpi, compiled: Compiled, cells: Mapping[Grain, Cell], known: Mappi
     exact, held = _held(exact, kpi)
     value_exact = as_decimal(exact)
     bound, bound_reason = _bound(kpi, exact, inputs, prices, ranges)
-    result = _with(shown, status=_status(kpi, value_exact), value=rounded(value_exact, kpi.precision),
-                   value_exact=value_exact, held=held, bound_reason=bound_reason, **_ends(kpi, exact, bound))
+    result = _with(
+        shown,
+        status=_status(kpi, value_exact),
+        value=rounded(value_exact, kpi.precision),
+        value_exact=value_exact,
+        held=held,
+        bound_reason=bound_reason,
+        **_ends(kpi, exact, bound),
+    )
     return result, exact, bound
 
 
@@ -158,7 +204,9 @@ def _with(result: KpiResult, **changes: object) -> KpiResult:
 def _held(exact: Ratio, kpi: Kpi) -> tuple[Ratio, str]:
     limits = kpi.valid_range
     if limits.clamp and limits.greatest is not None and as_decimal(exact) > limits.greatest:
-        return as_ratio(limits.greatest), f"held at {limits.greatest}; computed {rounded(as_decimal(exact), 4)}"
+        return as_ratio(
+            limits.greatest
+        ), f"held at {limits.greatest}; computed {rounded(as_decimal(exact), 4)}"
     if limits.clamp and limits.least is not None and as_decimal(exact) < limits.least:
         return as_ratio(limits.least), f"held at {limits.least}; computed {rounded(as_decimal(exact), 4)}"
     return exact, ""
@@ -167,13 +215,15 @@ def _held(exact: Ratio, kpi: Kpi) -> tuple[Ratio, str]:
 def _status(kpi: Kpi, value: Decimal) -> Status:
     limits = kpi.valid_range
     if (limits.least is not None and value < limits.least) or (
-            limits.greatest is not None and value > limits.greatest):
+        limits.greatest is not None and value > limits.greatest
+    ):
         return Status.OUT_OF_RANGE
     return judged(value, kpi.thresholds)
 
 
-def _bound(kpi: Kpi, exact: Ratio, inputs: Mapping[str, Ratio], prices: Prices, ranges: Mapping[str, Interval]
-           ) -> tuple[Interval | None, str]:
+def _bound(
+    kpi: Kpi, exact: Ratio, inputs: Mapping[str, Ratio], prices: Prices, ranges: Mapping[str, Interval]
+) -> tuple[Interval | None, str]:
     point = Fraction(*exact)
     if prices.count == 0:
         return (point, point), ""
@@ -215,5 +265,7 @@ def _ends(kpi: Kpi, exact: Ratio, bound: Interval | None) -> dict[str, Decimal |
     ends = {}
     for name, end, rounding in (("low", bound[0], ROUND_FLOOR), ("high", bound[1], ROUND_CEILING)):
         number = as_decimal((end.numerator, end.denominator))
-        ends[name] = rounded(number, kpi.precision) if end == point else rounded(number, kpi.precision, rounding)
+        ends[name] = (
+            rounded(number, kpi.precision) if end == point else rounded(number, kpi.precision, rounding)
+        )
     return ends

@@ -71,31 +71,55 @@ def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula
     kpis: dict[str, None] = {}
     facts: dict[str, None] = {}
     _walk(tree, columns, where, components, kpis, facts)
-    return Formula(text=text, components=tuple(components.values()), kpis=tuple(kpis), facts=tuple(facts),
-                   evaluate=_compiled(tree), tree=tree)
+    return Formula(
+        text=text,
+        components=tuple(components.values()),
+        kpis=tuple(kpis),
+        facts=tuple(facts),
+        evaluate=_compiled(tree),
+        tree=tree,
+    )
 
 
-def _walk(node: exp.Expression, columns: Collection[str], where: str, components: dict[str, Component],
-          kpis: dict[str, None], facts: dict[str, None]) -> None:
+def _walk(
+    node: exp.Expression,
+    columns: Collection[str],
+    where: str,
+    components: dict[str, Component],
+    kpis: dict[str, None],
+    facts: dict[str, None],
+) -> None:
     if isinstance(node, _AGGREGATES):
         component = _component(node, columns, where)
         components[component.name] = component
         return
     if isinstance(node, exp.Column):
         if not node.table:
-            raise ConfigError(f"the column {node.name!r} stands outside an aggregate", code="KPI-102", where=where,
-                              hint=f"write SUM({node.name})")
+            raise ConfigError(
+                f"the column {node.name!r} stands outside an aggregate",
+                code="KPI-102",
+                where=where,
+                hint=f"write SUM({node.name})",
+            )
         if node.table == "run":
             if node.name not in FACTS:
-                raise ConfigError(f"unknown fact of a run {node.name!r}", code="KPI-104", where=where,
-                                  hint=nearest(node.name, FACTS))
+                raise ConfigError(
+                    f"unknown fact of a run {node.name!r}",
+                    code="KPI-104",
+                    where=where,
+                    hint=nearest(node.name, FACTS),
+                )
             facts[node.name] = None
         else:
             kpis[f"{node.table}.{node.name}"] = None
         return
     if not isinstance(node, _OUTER) or (isinstance(node, exp.Literal) and node.is_string):
-        raise ConfigError(f"{type(node).__name__} is only allowed inside an aggregate", code="KPI-101", where=where,
-                          hint="use + - * / and numbers between aggregates")
+        raise ConfigError(
+            f"{type(node).__name__} is only allowed inside an aggregate",
+            code="KPI-101",
+            where=where,
+            hint="use + - * / and numbers between aggregates",
+        )
     for child in node.iter_expressions():
         _walk(child, columns, where, components, kpis, facts)
 
@@ -103,19 +127,43 @@ def _walk(node: exp.Expression, columns: Collection[str], where: str, components
 def _component(node: exp.Expression, columns: Collection[str], where: str) -> Component:
     for inner in node.find_all(*_AGGREGATES):
         if inner is not node:
-            raise ConfigError("an aggregate stands inside an aggregate", code="KPI-103", where=where,
-                              hint="use a KPI of grain customer, or two KPIs")
+            raise ConfigError(
+                "an aggregate stands inside an aggregate",
+                code="KPI-103",
+                where=where,
+                hint="use a KPI of grain customer, or two KPIs",
+            )
     if node.find(exp.Div):
-        raise ConfigError("a division stands inside an aggregate", code="KPI-103", where=where,
-                          hint="divide sums: SUM(a) / SUM(b)")
+        raise ConfigError(
+            "a division stands inside an aggregate",
+            code="KPI-103",
+            where=where,
+            hint="divide sums: SUM(a) / SUM(b)",
+        )
     names = column_names(node)
     for column in node.find_all(exp.Column):
         if column.table or column.name not in columns:
-            raise ConfigError(f"the formula uses unknown column {column.sql()!r}", code="KPI-104", where=where,
-                              hint=nearest(column.name, columns))
+            raise ConfigError(
+                f"the formula uses unknown column {column.sql()!r}",
+                code="KPI-104",
+                where=where,
+                hint=nearest(column.name, columns),
+            )
     text = node.sql(dialect="duckdb", normalize_functions="lower")
     plain = isinstance(node, exp.Sum) and isinstance(node.this, exp.Column)
-    return Component(name=names[0] if plain else text, tree=node, columns=tuple(names))
+    return Component(name=names[0] if plain else text, tree=_widened(node), columns=tuple(names))
+
+
+def _widened(node: exp.Expression) -> exp.Expression:
+    """The aggregate with room in its products: 18 digits times 18 digits overflow, 19 times 18 do not."""
+
+    def widen(part: exp.Expression) -> exp.Expression:
+        if isinstance(part, exp.Mul):
+            scale = 6 if "interest_rate" in column_names(part.this) else 4
+            part.set("this", exp.cast(part.this, f"DECIMAL(19,{scale})"))
+        return part
+
+    return node.transform(widen)
 
 
 def component_name(node: exp.Expression) -> str:

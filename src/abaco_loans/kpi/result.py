@@ -48,12 +48,19 @@ class KpiResult:
     def as_dict(self) -> dict[str, object]:
         """The result as JSON-ready data; every decimal is text."""
         return {
-            "value": text_of(self.value), "value_exact": text_of(self.value_exact), "unit": self.kpi.unit,
-            "status": self.status.value, "reason": self.reason, "held": self.held,
+            "value": text_of(self.value),
+            "value_exact": text_of(self.value_exact),
+            "unit": self.kpi.unit,
+            "status": self.status.value,
+            "reason": self.reason,
+            "held": self.held,
             "formula": self.kpi.formula.text,
             "components": {name: text_of(value) for name, value in self.components.items()},
-            "rows_used": self.rows_used, "null_counts": dict(self.null_counts),
-            "low": text_of(self.low), "high": text_of(self.high), "bound_reason": self.bound_reason,
+            "rows_used": self.rows_used,
+            "null_counts": dict(self.null_counts),
+            "low": text_of(self.low),
+            "high": text_of(self.high),
+            "bound_reason": self.bound_reason,
         }
 
 

@@ -19,7 +19,7 @@ from abaco_loans.errors import ConfigError, InvariantError
 from abaco_loans.kpi.catalogue import Catalogue, read_catalogue
 from abaco_loans.nearest import nearest
 from abaco_loans.strict_yaml import parse
-from abaco_loans.tape.contract import Contract, Severity
+from abaco_loans.tape.contract import Contract
 from abaco_loans.tape.contract_file import read_contract
 from abaco_loans.tape.definition import Definition, read_definitions
 from abaco_loans.tape.expression import row_expression
@@ -28,18 +28,24 @@ from abaco_loans.tape.mapping_file import read_mapping
 
 CATALOGUE_FILE, DEFINITIONS_FILE = "catalogue.yml", "definitions.yml"
 _POLICY_OF_KPI = {"name", "description", "thresholds", "owner", "departments", "refresh", "source", "where"}
-_POLICY_ANYWHERE = {"description", "source_name", "where", "limit_rows", "limit_amount"}
+_POLICY_ANYWHERE = {"description", "source_name", "where", "limit_rows", "limit_amount", "limit_unmeasured"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A loaded release. Digests are SHA-256, hexadecimal."""
+    """A loaded release. Digests are SHA-256, hexadecimal.
+
+    ``core_digest`` is the meaning without mappings: it is frozen once the release has run, while a mapping for
+    a source that was not there before may be added (an amendment). ``mapping_digests`` are by mapping name.
+    """
 
     name: str
     contracts: MappingType[str, Contract]
     mappings: tuple[Mapping, ...]
     catalogue: Catalogue
     definitions: MappingType[str, Definition]
+    core_digest: str
+    mapping_digests: MappingType[str, str]
     meaning_digest: str
     policy_digest: str
     kind: str = "catalogue"
@@ -54,11 +60,19 @@ class Release:
             for definition in self.definitions.values():
                 if layout in definition.default_for:
                     return definition
-            raise ConfigError(f"no definition is the default for {layout}", code="REL-102",
-                              where=DEFINITIONS_FILE, hint=f"add {layout} to default_for, or give --definition")
+            raise ConfigError(
+                f"no definition is the default for {layout}",
+                code="REL-102",
+                where=DEFINITIONS_FILE,
+                hint=f"add {layout} to default_for, or give --definition",
+            )
         if name not in self.definitions:
-            raise ConfigError(f"there is no definition {name!r}", code="REL-102", where=DEFINITIONS_FILE,
-                              hint=nearest(name, self.definitions))
+            raise ConfigError(
+                f"there is no definition {name!r}",
+                code="REL-102",
+                where=DEFINITIONS_FILE,
+                hint=nearest(name, self.definitions),
+            )
         return self.definitions[name]
 
 
@@ -70,8 +84,12 @@ def read_release(name: str, files: MappingType[str, str]) -> Release:
     """
     for needed in (CATALOGUE_FILE, DEFINITIONS_FILE):
         if needed not in files:
-            raise ConfigError(f"the release has no {needed}", code="REL-101", where=f"releases/{name}",
-                              hint="copy it from a new workspace (`abaco init`)")
+            raise ConfigError(
+                f"the release has no {needed}",
+                code="REL-101",
+                where=f"releases/{name}",
+                hint="copy it from a new workspace (`abaco init`)",
+            )
     place = f"releases/{name}"
     documents = {path: parse(text, name=f"{place}/{path}") for path, text in sorted(files.items())}
     contracts: dict[str, Contract] = {}
@@ -81,24 +99,69 @@ def read_release(name: str, files: MappingType[str, str]) -> Release:
             _check_rules(contract)
             contracts[contract.layout] = contract
     if not contracts:
-        raise ConfigError("the release has no contract", code="REL-101", where=f"{place}/contracts",
-                          hint="copy the contracts from a new workspace (`abaco init`)")
-    mappings = tuple(read_mapping(document, contracts) for path, document in documents.items()
-                     if path.startswith("mappings/"))
+        raise ConfigError(
+            "the release has no contract",
+            code="REL-101",
+            where=f"{place}/contracts",
+            hint="copy the contracts from a new workspace (`abaco init`)",
+        )
+    mappings = tuple(
+        read_mapping(document, contracts)
+        for path, document in documents.items()
+        if path.startswith("mappings/")
+    )
     catalogue = read_catalogue(documents[CATALOGUE_FILE])
     definitions = read_definitions(documents[DEFINITIONS_FILE])
-    return Release(
-        name=name, contracts=contracts, mappings=mappings, catalogue=catalogue, definitions=definitions,
-        meaning_digest=_digest({
+    core = _digest(
+        {
             "contracts": {layout: _plain(item, _POLICY_ANYWHERE) for layout, item in contracts.items()},
-            "mappings": {item.name: _plain(item, _POLICY_ANYWHERE) for item in mappings},
-            "kpis": {kpi.id: {**_plain(kpi, _POLICY_OF_KPI | {"formula"}), "formula": _formula_text(kpi.formula.tree)}
-                     for kpi in catalogue.kpis},
-            "definitions": {item.name: item.as_dict() for item in definitions.values()}}),
-        policy_digest=_digest({
-            "limits": {layout: [str(item.limit_rows), str(item.limit_amount)] for layout, item in contracts.items()},
-            "kpis": {kpi.id: _only(kpi, _POLICY_OF_KPI - {"where"}) for kpi in catalogue.kpis},
-            "defaults": {item.name: list(item.default_for) for item in definitions.values()}}))
+            "kpis": {
+                kpi.id: {
+                    **_plain(kpi, _POLICY_OF_KPI | {"formula"}),
+                    "formula": _formula_text(kpi.formula.tree),
+                }
+                for kpi in catalogue.kpis
+            },
+            "definitions": {item.name: item.as_dict() for item in definitions.values()},
+        }
+    )
+    mapped = {item.name: _digest(_plain(item, _POLICY_ANYWHERE)) for item in mappings}
+    return Release(
+        name=name,
+        contracts=contracts,
+        mappings=mappings,
+        catalogue=catalogue,
+        definitions=definitions,
+        core_digest=core,
+        mapping_digests=mapped,
+        meaning_digest=_digest({"core": core, "mappings": mapped}),
+        policy_digest=_digest(
+            {
+                "limits": {
+                    layout: [str(item.limit_rows), str(item.limit_amount), item.limit_unmeasured]
+                    for layout, item in contracts.items()
+                },
+                "kpis": {kpi.id: _only(kpi, _POLICY_OF_KPI - {"where"}) for kpi in catalogue.kpis},
+                "defaults": {item.name: list(item.default_for) for item in definitions.values()},
+            }
+        ),
+    )
+
+
+def run_identity(
+    release: Release, *, mapping: str, tape_sha256: str, as_of: str, definition: Definition
+) -> str:
+    """The deterministic id of a run: the as-of date and 20 hexadecimal digits of what its numbers depend on."""
+    digest = _digest(
+        {
+            "meaning": release.core_digest,
+            "mapping": release.mapping_digests.get(mapping, ""),
+            "tape": tape_sha256,
+            "as_of": as_of,
+            "definition": definition.as_dict(),
+        }
+    )
+    return f"{as_of.replace('-', '')}-{digest[:20]}"
 
 
 def _check_rules(contract: Contract) -> None:
@@ -106,8 +169,6 @@ def _check_rules(contract: Contract) -> None:
     for table in contract.tables:
         for rule in table.rules:
             row_expression(rule.expression, columns=table.column_names, code="CFG-203", where=rule.where)
-            if rule.severity not in Severity:
-                raise InvariantError(f"severity {rule.severity}")
 
 
 def _formula_text(tree: Any) -> str:
@@ -115,7 +176,9 @@ def _formula_text(tree: Any) -> str:
 
 
 def _only(item: Any, names: set[str]) -> dict[str, Any]:
-    return {field.name: _plain(getattr(item, field.name), set()) for field in fields(item) if field.name in names}
+    return {
+        field.name: _plain(getattr(item, field.name), set()) for field in fields(item) if field.name in names
+    }
 
 
 def _plain(item: Any, without: set[str]) -> Any:
@@ -127,8 +190,11 @@ def _plain(item: Any, without: set[str]) -> Any:
     if isinstance(item, Decimal):
         return format(item.normalize(), "f")
     if is_dataclass(item):
-        return {field.name: _plain(getattr(item, field.name), without) for field in fields(item)
-                if field.name not in without}
+        return {
+            field.name: _plain(getattr(item, field.name), without)
+            for field in fields(item)
+            if field.name not in without
+        }
     if isinstance(item, MappingType):
         return {str(key): _plain(value, without) for key, value in item.items()}
     if isinstance(item, (tuple, list)):

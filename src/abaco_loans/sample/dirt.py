@@ -22,7 +22,8 @@ _FORMULA = '=HYPERLINK("http://x")'
 class DirtKind(StrEnum):
     """What is wrong with a row.
 
-    ``many_digits`` (an exponent, or digits beyond the scale) is to be read right, ``formula_text`` is text;
+    A ragged row has no amount that could be measured, which stops a run: it occurs from the share on at which
+    main amounts are spoiled too. ``many_digits`` (an exponent, or digits beyond the scale) is to be read right, ``formula_text`` is text;
     the two duplicates stand as an additional row behind the sound one.
     """
 
@@ -113,7 +114,11 @@ class Spoiler:
 
     def _next_kind(self) -> DirtKind:
         if not self._round:
-            self._round = self._rules.kinds()
+            self._round = [
+                kind
+                for kind in self._rules.kinds()
+                if kind is not DirtKind.RAGGED_ROW or self._share >= MAIN_SPOILED_FROM
+            ]
             self._rng.shuffle(self._round)
         return self._round.pop()
 

@@ -13,7 +13,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from abaco_loans.errors import InputError, WorldError
 from abaco_loans.sources.recognise import FileFormat
@@ -51,16 +50,29 @@ def as_staged(raw: RawFile, options: ReadOptions, *, force_rewrite: bool = False
             ``SRC-109`` a quote that is never closed.
     """
     if raw.format is FileFormat.PARQUET:
-        return StagedFile(name=raw.name, path=str(raw.path), format=TextFormat.PARQUET, sha256=raw.sha256,
-                          size_bytes=raw.size_bytes, header=())
+        return StagedFile(
+            name=raw.name,
+            path=str(raw.path),
+            format=TextFormat.PARQUET,
+            sha256=raw.sha256,
+            size_bytes=raw.size_bytes,
+            header=(),
+        )
     if raw.format is FileFormat.CSV and not force_rewrite:
         header = checked_header(_header_cells(raw, options), raw.name)
         delimiter = _delimiter(raw, options)
         if _is_plain(raw, options):
             lines = raw.newlines + (not raw.ends_with_newline)
-            return StagedFile(name=raw.name, path=str(raw.path), format=TextFormat.CSV, sha256=raw.sha256,
-                              size_bytes=raw.size_bytes, header=header, delimiter=delimiter,
-                              rows_expected=lines - 1)
+            return StagedFile(
+                name=raw.name,
+                path=str(raw.path),
+                format=TextFormat.CSV,
+                sha256=raw.sha256,
+                size_bytes=raw.size_bytes,
+                header=header,
+                delimiter=delimiter,
+                rows_expected=lines - 1,
+            )
     return _rewrite(raw, options)
 
 
@@ -72,7 +84,8 @@ def _is_plain(raw: RawFile, options: ReadOptions) -> bool:
         head = stream.read(1 << 16)
     pairs = head.count(b"\r\n")
     return not head.startswith((b"\xef\xbb\xbf", b"\n", b"\r", b" ", b"\t")) and (
-        raw.carriage_returns == 0 or (raw.carriage_returns == raw.newlines and pairs == head.count(b"\n")))
+        raw.carriage_returns == 0 or (raw.carriage_returns == raw.newlines and pairs == head.count(b"\n"))
+    )
 
 
 def _encoding(raw: RawFile, options: ReadOptions) -> str:
@@ -114,12 +127,20 @@ def checked_header(cells: Sequence[str], name: str) -> tuple[str, ...]:
     while names and not names[-1]:
         names = names[:-1]
     if not names or len(names) > _COLUMNS_MAX or any(len(cell) > _HEADER_CELL_MAX for cell in names):
-        raise InputError("the first line is not a header with column names", code="SRC-107", where=name,
-                         hint="the first line must name the columns")
+        raise InputError(
+            "the first line is not a header with column names",
+            code="SRC-107",
+            where=name,
+            hint="the first line must name the columns",
+        )
     twice = [cell for cell, count in Counter(cell.casefold() for cell in names).items() if count > 1]
     if twice:
-        raise InputError(f"the header names a column twice: {', '.join(map(repr, twice[:5]))}", code="SRC-107",
-                         where=f"{name}:1", hint="rename or remove one of them")
+        raise InputError(
+            f"the header names a column twice: {', '.join(map(repr, twice[:5]))}",
+            code="SRC-107",
+            where=f"{name}:1",
+            hint="rename or remove one of them",
+        )
     return names
 
 
@@ -147,9 +168,18 @@ def _rewrite(raw: RawFile, options: ReadOptions) -> StagedFile:
                 continue
             writer.writerow((line, *(cell.replace("\x00", "\ufffd") for cell in _fitted(cells, len(header)))))
             count += 1
-    return StagedFile(name=raw.name, path=str(target), format=TextFormat.CSV, sha256=raw.sha256,
-                      size_bytes=raw.size_bytes, header=header, delimiter=",", rows_expected=count,
-                      has_line_column=True, refused=tuple(refused))
+    return StagedFile(
+        name=raw.name,
+        path=str(target),
+        format=TextFormat.CSV,
+        sha256=raw.sha256,
+        size_bytes=raw.size_bytes,
+        header=header,
+        delimiter=",",
+        rows_expected=count,
+        has_line_column=True,
+        refused=tuple(refused),
+    )
 
 
 def _fitted(cells: list[str], width: int) -> list[str]:
@@ -174,21 +204,35 @@ def _csv_rows(raw: RawFile, options: ReadOptions) -> Iterator[Row]:
     encoding = _encoding(raw, options)
     delimiter = "," if raw.format is not FileFormat.CSV else _delimiter(raw, options)
     try:
-        with raw.path.open(encoding=encoding, errors="strict" if raw.utf8 else "replace", newline="") as stream:
+        with raw.path.open(
+            encoding=encoding, errors="strict" if raw.utf8 else "replace", newline=""
+        ) as stream:
             reader = csv.reader(stream, delimiter=delimiter)
             line = 1
             for cells in reader:
                 if reader.line_num - line > _RUNAWAY_LINES:
-                    raise InputError(f"a quote opened near line {line} is never closed", code="SRC-109",
-                                     where=f"{raw.name}:{line}", hint="close or remove the quote on that line")
+                    raise InputError(
+                        f"a quote opened near line {line} is never closed",
+                        code="SRC-109",
+                        where=f"{raw.name}:{line}",
+                        hint="close or remove the quote on that line",
+                    )
                 yield line, cells, ""
                 line = reader.line_num + 1
     except (UnicodeError, LookupError) as error:
-        raise InputError(f"the text is not {encoding}", code="SRC-108", where=raw.name,
-                         hint="name the encoding in the mapping, for example `encoding: cp1252`") from error
+        raise InputError(
+            f"the text is not {encoding}",
+            code="SRC-108",
+            where=raw.name,
+            hint="name the encoding in the mapping, for example `encoding: cp1252`",
+        ) from error
     except csv.Error as error:
-        raise InputError(f"the text cannot be read as CSV: {error}", code="SRC-108", where=raw.name,
-                         hint="look for a quote that is not closed, or a binary file") from error
+        raise InputError(
+            f"the text cannot be read as CSV: {error}",
+            code="SRC-108",
+            where=raw.name,
+            hint="look for a quote that is not closed, or a binary file",
+        ) from error
 
 
 def _json_names(raw: RawFile) -> list[str]:
@@ -233,22 +277,34 @@ def _excel_rows(raw: RawFile, options: ReadOptions) -> Iterator[Row]:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError as error:
-        raise WorldError("reading Excel needs an extra package", code="SRC-203", where=raw.name,
-                         hint="pip install 'abaco-loans[excel]'") from error
+        raise WorldError(
+            "reading Excel needs an extra package",
+            code="SRC-203",
+            where=raw.name,
+            hint="pip install 'abaco-loans[excel]'",
+        ) from error
     try:
         workbook = CalamineWorkbook.from_path(str(raw.path))
         sheets = workbook.sheet_names
         sheet = options.sheet or (sheets[0] if sheets else "")
         if sheet not in sheets:
-            raise InputError(f"the workbook has no sheet {sheet!r}", code="SRC-110", where=raw.name,
-                             hint=f"sheets are {', '.join(map(repr, sheets))}; name one in the mapping")
+            raise InputError(
+                f"the workbook has no sheet {sheet!r}",
+                code="SRC-110",
+                where=raw.name,
+                hint=f"sheets are {', '.join(map(repr, sheets))}; name one in the mapping",
+            )
         content = workbook.get_sheet_by_name(sheet)
         first = (content.start or (0, 0))[0] + 1
         for line, values in zip(itertools.count(first), content.iter_rows(), strict=False):
             yield line, [_excel_text(value) for value in values], ""
     except CalamineError as error:
-        raise InputError("the workbook cannot be read", code="SRC-108", where=raw.name,
-                         hint="open it in a spreadsheet, save it as .xlsx or CSV and try again") from error
+        raise InputError(
+            "the workbook cannot be read",
+            code="SRC-108",
+            where=raw.name,
+            hint="open it in a spreadsheet, save it as .xlsx or CSV and try again",
+        ) from error
 
 
 def _excel_text(value: object) -> str:

@@ -39,8 +39,12 @@ def recognise(head: bytes, *, name: str) -> FileFormat:
         InputError: ``SRC-101`` empty file; ``SRC-102`` a file that is no tape.
     """
     if not head.strip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00"):
-        raise InputError("the file is empty", code="SRC-101", where=name,
-                         hint="ask the sender for the tape again; the last good outputs stay as they are")
+        raise InputError(
+            "the file is empty",
+            code="SRC-101",
+            where=name,
+            hint="ask the sender for the tape again; the last good outputs stay as they are",
+        )
     if head.startswith(b"PAR1"):
         return FileFormat.PARQUET
     if head.startswith(b"\x1f\x8b"):
@@ -51,14 +55,26 @@ def recognise(head: bytes, *, name: str) -> FileFormat:
         return FileFormat.EXCEL
     for magic, what in _REFUSED.items():
         if head.startswith(magic):
-            raise InputError(f"the file is {what}, not a tape", code="SRC-102", where=name,
-                             hint="hand over CSV, Parquet, Excel or newline JSON")
+            raise InputError(
+                f"the file is {what}, not a tape",
+                code="SRC-102",
+                where=name,
+                hint="hand over CSV, Parquet, Excel or newline JSON",
+            )
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return FileFormat.JSON
     if b"\x00" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("the file is binary, not a tape", code="SRC-102", where=name,
-                         hint="hand over CSV, Parquet, Excel or newline JSON")
+        raise InputError(
+            "the file is binary, not a tape",
+            code="SRC-102",
+            where=name,
+            hint="hand over CSV, Parquet, Excel or newline JSON",
+        )
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise InputError("the file is a web page or XML, not a tape", code="SRC-102", where=name,
-                         hint="the download may have failed: open it in a browser to see why")
+        raise InputError(
+            "the file is a web page or XML, not a tape",
+            code="SRC-102",
+            where=name,
+            hint="the download may have failed: open it in a browser to see why",
+        )
     return FileFormat.CSV

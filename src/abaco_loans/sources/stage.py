@@ -68,9 +68,14 @@ def stage(source: Path, scratch: Path) -> RawFile:
                         counter.look(chunk)
             after = os.fstat(stream.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or (
-                source.stat().st_ino != before.st_ino):
-            raise InputError("the file changed while it was read: it is not ready", code="SRC-103", where=name,
-                             hint="wait until the sender has finished, then run again")
+            source.stat().st_ino != before.st_ino
+        ):
+            raise InputError(
+                "the file changed while it was read: it is not ready",
+                code="SRC-103",
+                where=name,
+                hint="wait until the sender has finished, then run again",
+            )
     except OSError as error:
         raise _unreadable(error, source) from error
     size = after.st_size
@@ -83,13 +88,25 @@ def stage(source: Path, scratch: Path) -> RawFile:
 
 def _unreadable(error: OSError, source: Path) -> WorldError:
     if isinstance(error, FileNotFoundError):
-        return WorldError("there is no such file", code="SRC-201", where=str(source),
-                          hint="check the path; a servicing extract is given as its folder")
+        return WorldError(
+            "there is no such file",
+            code="SRC-201",
+            where=str(source),
+            hint="check the path; a servicing extract is given as its folder",
+        )
     if isinstance(error, PermissionError):
-        return WorldError("no permission to read the file", code="SRC-201", where=str(source),
-                          hint=f"let this account read it: chmod u+r '{source}'")
-    return WorldError(f"the file could not be copied: {error.strerror}", code="SRC-202", where=str(source),
-                      hint="check free disk space in the workspace and the number of open files (ulimit -n)")
+        return WorldError(
+            "no permission to read the file",
+            code="SRC-201",
+            where=str(source),
+            hint=f"let this account read it: chmod u+r '{source}'",
+        )
+    return WorldError(
+        f"the file could not be copied: {error.strerror}",
+        code="SRC-202",
+        where=str(source),
+        hint="check free disk space in the workspace and the number of open files (ulimit -n)",
+    )
 
 
 class _Counter:
@@ -122,9 +139,20 @@ class _Counter:
                 self._decoder.decode(b"", True)
             except UnicodeDecodeError:
                 utf8 = False
-        return RawFile(name=name, path=path, format=kind, sha256=sha256, size_bytes=size,
-                       newlines=self._newlines, carriage_returns=self._returns, quotes=self._quotes,
-                       nulls=self._nulls, utf8=utf8, ascii=self._ascii, ends_with_newline=self._last == b"\n")
+        return RawFile(
+            name=name,
+            path=path,
+            format=kind,
+            sha256=sha256,
+            size_bytes=size,
+            newlines=self._newlines,
+            carriage_returns=self._returns,
+            quotes=self._quotes,
+            nulls=self._nulls,
+            utf8=utf8,
+            ascii=self._ascii,
+            ends_with_newline=self._last == b"\n",
+        )
 
 
 def _unpacked(path: Path, name: str, sha256: str, size: int) -> RawFile:
@@ -133,8 +161,12 @@ def _unpacked(path: Path, name: str, sha256: str, size: int) -> RawFile:
         head = stream.read(4096)
         kind = recognise(head, name=name)
         if kind in (FileFormat.GZIP, FileFormat.ZIP):
-            raise InputError("an archive inside an archive is not read", code="SRC-104", where=name,
-                             hint="unpack it once and hand over the file inside")
+            raise InputError(
+                "an archive inside an archive is not read",
+                code="SRC-104",
+                where=name,
+                hint="unpack it once and hand over the file inside",
+            )
         stream.seek(0)
         while chunk := stream.read(_CHUNK):
             counter.look(chunk)
@@ -146,8 +178,12 @@ def _limit(packed: int) -> int:
 
 
 def _bomb(name: str) -> InputError:
-    return InputError("the compressed file expands far beyond what a tape does", code="SRC-105", where=name,
-                      hint="if it is genuine, unpack it yourself and hand over the plain file")
+    return InputError(
+        "the compressed file expands far beyond what a tape does",
+        code="SRC-105",
+        where=name,
+        hint="if it is genuine, unpack it yourself and hand over the plain file",
+    )
 
 
 def _gunzip(packed: Path, name: str) -> Path:
@@ -171,11 +207,16 @@ def _gunzip(packed: Path, name: str) -> Path:
                 else:
                     data = decoder.unconsumed_tail or stream.read(_CHUNK)
     except zlib.error as error:
-        raise InputError("the gzip file is damaged", code="SRC-106", where=name,
-                         hint="ask the sender for it again") from error
+        raise InputError(
+            "the gzip file is damaged", code="SRC-106", where=name, hint="ask the sender for it again"
+        ) from error
     if not decoder.eof:
-        raise InputError("the gzip file ends too early", code="SRC-106", where=name,
-                         hint="the transfer was cut off: fetch it again")
+        raise InputError(
+            "the gzip file ends too early",
+            code="SRC-106",
+            where=name,
+            hint="the transfer was cut off: fetch it again",
+        )
     return target
 
 
@@ -189,15 +230,23 @@ def _zip(packed: Path, name: str, sha256: str, size: int) -> RawFile:
             if "[Content_Types].xml" in names or "mimetype" in names:
                 return _Counter().result(name, packed, FileFormat.EXCEL, sha256, size)
             if len(members) != 1:
-                raise InputError(f"the archive holds {len(members)} files, not one", code="SRC-104", where=name,
-                                 hint="unpack it; a servicing extract is given as a folder")
+                raise InputError(
+                    f"the archive holds {len(members)} files, not one",
+                    code="SRC-104",
+                    where=name,
+                    hint="unpack it; a servicing extract is given as a folder",
+                )
             target = packed.with_suffix(".plain")
             with archive.open(members[0]) as stream, target.open("xb") as out:
                 os.fchmod(out.fileno(), 0o600)
                 _copy_bounded(stream, out, _limit(size), name)  # type: ignore[arg-type]
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise InputError("the zip file is damaged or locked by a password", code="SRC-106", where=name,
-                         hint="ask the sender for it again, without a password") from error
+        raise InputError(
+            "the zip file is damaged or locked by a password",
+            code="SRC-106",
+            where=name,
+            hint="ask the sender for it again, without a password",
+        ) from error
     return _unpacked(target, name, sha256, size)
 
 

@@ -19,13 +19,22 @@ from abaco_loans.tape.template import date_node, filled, number_node, with_colum
 TABLE = "calculation"
 BUCKET_EDGES = (0, 7, 30, 60, 90)
 BUCKETS = ("dpd_0_7_usd", "dpd_7_30_usd", "dpd_30_60_usd", "dpd_60_90_usd", "dpd_90_plus_usd")
-DIMENSIONS = ("currency", "product", "company", "region", "facility", "term_bucket", "amount_bucket", "status")
+DIMENSIONS = (
+    "currency",
+    "product",
+    "company",
+    "region",
+    "facility",
+    "term_bucket",
+    "amount_bucket",
+    "status",
+)
 UNPRICED = "unpriced"
 
 COLUMNS: dict[str, str] = {
     "loan_id": "key of the loan",
     "customer_id": "the customer, masked",
-    **{name: "dimension of the tape" for name in DIMENSIONS},
+    **dict.fromkeys(DIMENSIONS, "dimension of the tape"),
     "total_receivable_usd": "total receivable; for loans the outstanding principal",
     "total_eligible_usd": "receivable that is eligible for collection",
     "discounted_balance_usd": "receivable after discount",
@@ -80,8 +89,11 @@ def month_end_before(day: date) -> date:
 
 def dimensions_of(contract: Contract) -> tuple[str, ...]:
     """Columns that the contract marks as dimensions, over all its tables."""
-    return tuple(dict.fromkeys(column.name for table in contract.tables for column in table.columns
-                               if column.dimension))
+    return tuple(
+        dict.fromkeys(
+            column.name for table in contract.tables for column in table.columns if column.dimension
+        )
+    )
 
 
 def not_borne(layout: str, definition: Definition) -> str:
@@ -99,8 +111,9 @@ def not_borne(layout: str, definition: Definition) -> str:
     return ""
 
 
-def bucketed_calculation(relation: str, table: Table, present: Sequence[str], definition: Definition, day: date
-                         ) -> Calculation:
+def bucketed_calculation(
+    relation: str, table: Table, present: Sequence[str], definition: Definition, day: date
+) -> Calculation:
     """The calculation table of a bucketed tape: its own columns at ``day``."""
     reason = not_borne("bucketed", definition)
     wanted = [column for column in table.columns if column.name in present and column.name in COLUMNS]
@@ -108,19 +121,41 @@ def bucketed_calculation(relation: str, table: Table, present: Sequence[str], de
     kept = [column.name for column in wanted if not (reason and column.name in risky)]
     absent = dict.fromkeys(COLUMNS, "a bucketed tape does not have it")
     absent.update({name: reason for name in risky if reason})
-    query = exp.select(*(exp.column(name, quoted=True) for name in kept)).from_(relation).where(
-        exp.column("measurement_date", quoted=True).eq(date_node(day)))
-    return Calculation(query=query, columns=tuple(kept),
-                       absent={name: why for name, why in absent.items() if name not in kept})
+    query = (
+        exp.select(*(exp.column(name, quoted=True) for name in kept))
+        .from_(relation)
+        .where(exp.column("measurement_date", quoted=True).eq(date_node(day)))
+    )
+    return Calculation(
+        query=query,
+        columns=tuple(kept),
+        absent={name: why for name, why in absent.items() if name not in kept},
+    )
 
 
-_STATE = {"loan_id": "VARCHAR", "customer_id": "VARCHAR", "outstanding_principal": "DECIMAL(18,4)",
-          "days_past_due": "BIGINT", "disbursed_principal": "DECIMAL(18,4)", "disbursement_date": "DATE",
-          "interest_rate": "DECIMAL(18,6)", "currency": "VARCHAR", "fx_rate": "DECIMAL(18,8)",
-          "status": "VARCHAR", "product": "VARCHAR", "company": "VARCHAR", "region": "VARCHAR",
-          "facility": "VARCHAR", "term_bucket": "VARCHAR", "amount_bucket": "VARCHAR", "written_off": "BOOLEAN",
-          "written_off_balance": "DECIMAL(18,4)", "restructured": "BOOLEAN",
-          "total_eligible_usd": "DECIMAL(18,4)", "cash_available_usd": "DECIMAL(18,4)"}
+_STATE = {
+    "loan_id": "VARCHAR",
+    "customer_id": "VARCHAR",
+    "outstanding_principal": "DECIMAL(18,4)",
+    "days_past_due": "BIGINT",
+    "disbursed_principal": "DECIMAL(18,4)",
+    "disbursement_date": "DATE",
+    "interest_rate": "DECIMAL(18,6)",
+    "currency": "VARCHAR",
+    "fx_rate": "DECIMAL(18,8)",
+    "status": "VARCHAR",
+    "product": "VARCHAR",
+    "company": "VARCHAR",
+    "region": "VARCHAR",
+    "facility": "VARCHAR",
+    "term_bucket": "VARCHAR",
+    "amount_bucket": "VARCHAR",
+    "written_off": "BOOLEAN",
+    "written_off_balance": "DECIMAL(18,4)",
+    "restructured": "BOOLEAN",
+    "total_eligible_usd": "DECIMAL(18,4)",
+    "cash_available_usd": "DECIMAL(18,4)",
+}
 
 _SNAPSHOT = """
 WITH rows AS (:rows), priced AS (
@@ -209,21 +244,33 @@ WHERE n.as_of = :day
 """
 
 
-def snapshot_calculation(relation: str, present: Sequence[str], definition: Definition, day: date,
-                         reporting_currency: str) -> Calculation:
+def snapshot_calculation(
+    relation: str, present: Sequence[str], definition: Definition, day: date, reporting_currency: str
+) -> Calculation:
     """The calculation table of a loan snapshot at ``day``; days past due are the tape's own."""
     defaults: dict[str, exp.Expression] = {
-        "currency": exp.Literal.string(reporting_currency), "written_off": exp.false(), "restructured": exp.false()}
+        "currency": exp.Literal.string(reporting_currency),
+        "written_off": exp.false(),
+        "restructured": exp.false(),
+    }
     rows = with_columns(relation, _STATE, frozenset(present), defaults).where(
-        exp.column("measurement_date", quoted=True).eq(date_node(day)))
+        exp.column("measurement_date", quoted=True).eq(date_node(day))
+    )
     after = definition.write_off_after_days
     state = filled(
-        _SNAPSHOT, rows=rows, reporting=exp.Literal.string(reporting_currency),
-        dust_share=number_node(definition.dust_share), grace_days=number_node(definition.grace_days),
+        _SNAPSHOT,
+        rows=rows,
+        reporting=exp.Literal.string(reporting_currency),
+        dust_share=number_node(definition.dust_share),
+        grace_days=number_node(definition.grace_days),
         write_off_after=exp.null() if after is None else number_node(after),
-        **_period(day, definition))
-    optional = {name for name in (*DIMENSIONS, "customer_id", "interest_rate", "total_eligible_usd",
-                                  "cash_available_usd") if name not in present and name != "currency"}
+        **_period(day, definition),
+    )
+    optional = {
+        name
+        for name in (*DIMENSIONS, "customer_id", "interest_rate", "total_eligible_usd", "cash_available_usd")
+        if name not in present and name != "currency"
+    }
     if "disbursed_principal" not in present:
         optional |= {"disbursed_usd", "disbursed_in_period_usd"}
     if "disbursement_date" not in present:
@@ -231,19 +278,27 @@ def snapshot_calculation(relation: str, present: Sequence[str], definition: Defi
     return _finished(state, definition, optional, "a loan snapshot does not have it")
 
 
-def servicing_calculation(present_in_loans: Sequence[str], definition: Definition, day: date,
-                          reporting_currency: str) -> Calculation:
+def servicing_calculation(
+    present_in_loans: Sequence[str], definition: Definition, day: date, reporting_currency: str
+) -> Calculation:
     """The calculation table of a servicing extract at ``day``, over `panel.normal_views` and ``panel``."""
     state = filled(_SERVICING, reporting=exp.Literal.string(reporting_currency), **_period(day, definition))
-    optional = {name for name in (*DIMENSIONS, "customer_id", "interest_rate", "total_eligible_usd",
-                                  "cash_available_usd") if name not in present_in_loans and name != "currency"}
+    optional = {
+        name
+        for name in (*DIMENSIONS, "customer_id", "interest_rate", "total_eligible_usd", "cash_available_usd")
+        if name not in present_in_loans and name != "currency"
+    }
     return _finished(state, definition, optional, "the tape does not have it")
 
 
 def _period(day: date, definition: Definition) -> dict[str, exp.Expression]:
     at_risk = definition.restructured is Restructured.AT_RISK
-    return {"day": date_node(day), "month_start": date_node(month_end_before(day)),
-            "ninety_ago": date_node(day - timedelta(days=90)), "at_risk": exp.true() if at_risk else exp.false()}
+    return {
+        "day": date_node(day),
+        "month_start": date_node(month_end_before(day)),
+        "ninety_ago": date_node(day - timedelta(days=90)),
+        "at_risk": exp.true() if at_risk else exp.false(),
+    }
 
 
 def _finished(state: exp.Select, definition: Definition, left_out: set[str], reason: str) -> Calculation:
@@ -256,13 +311,21 @@ def _finished(state: exp.Select, definition: Definition, left_out: set[str], rea
         inside: exp.Expression = exp.GTE(this=days.copy(), expression=number_node(low))
         if high is not None:
             inside = exp.and_(inside, exp.LT(this=days.copy(), expression=number_node(high)))
-        return exp.case().when(inside, balance.copy()).else_(
-            exp.case().when(exp.Is(this=days.copy(), expression=exp.null()), exp.null()).else_(
-                exp.cast(number_node(0), "DECIMAL(18,4)")))
+        return (
+            exp.case()
+            .when(inside, balance.copy())
+            .else_(
+                exp.case()
+                .when(exp.Is(this=days.copy(), expression=exp.null()), exp.null())
+                .else_(exp.cast(number_node(0), "DECIMAL(18,4)"))
+            )
+        )
 
     columns: dict[str, exp.Expression] = {
         str(item.alias_or_name): exp.column(item.alias_or_name, quoted=True)
-        for item in state.expressions if item.alias_or_name != "risk_days"}
+        for item in state.expressions
+        if item.alias_or_name != "risk_days"
+    }
     columns["total_receivable_usd"] = balance
     for name, low, high in zip(BUCKETS, floors, [*floors[1:], None], strict=True):
         columns[name] = between(low, high)
@@ -270,9 +333,11 @@ def _finished(state: exp.Select, definition: Definition, left_out: set[str], rea
         columns[f"past_due_{edge}_usd"] = between(definition.reaches(edge), None)
     kept = {name: node for name, node in columns.items() if name not in left_out}
     query = exp.select(*(exp.alias_(node.copy(), name, quoted=True) for name, node in kept.items())).from_(
-        state.subquery("state"))
-    return Calculation(query=query, columns=tuple(kept),
-                       absent={name: reason for name in COLUMNS if name not in kept})
+        state.subquery("state")
+    )
+    return Calculation(
+        query=query, columns=tuple(kept), absent={name: reason for name in COLUMNS if name not in kept}
+    )
 
 
 def is_money(column: str) -> bool:

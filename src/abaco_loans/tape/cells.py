@@ -42,7 +42,9 @@ def typed_query(table: Table, mapping: TableMapping, *, has_line_column: bool = 
     """
     columns = _mapped(table, mapping)
     line = [exp.column(LINE_COLUMN)] if has_line_column else []
-    raws = exp.select(*line, *(_alias(_source(mapping.fields[c.name]), _raw(c)) for c in columns)).from_(SOURCE)
+    raws = exp.select(*line, *(_alias(_source(mapping.fields[c.name]), _raw(c)) for c in columns)).from_(
+        SOURCE
+    )
     grades = exp.select(
         *line,
         *(exp.column(_raw(c)) for c in columns),
@@ -58,8 +60,12 @@ def typed_query(table: Table, mapping: TableMapping, *, has_line_column: bool = 
     return exp.select(
         *(exp.column(column.name, quoted=True) for column in columns),
         _alias(exp.cast(rounded, "SMALLINT"), "_rounded"),
-        _alias(exp.case().when(_faulty(table, columns, mapping),
-                               exp.array(*(exp.column(_raw(column)) for column in columns))), RAW_COLUMN),
+        _alias(
+            exp.case().when(
+                _faulty(table, columns, mapping), exp.array(*(exp.column(_raw(column)) for column in columns))
+            ),
+            RAW_COLUMN,
+        ),
         *(_alias(exp.cast(node, "BIGINT"), LINE_COLUMN) for node in line),
     ).from_(values.subquery("cells"))
 
@@ -144,8 +150,12 @@ def _grade(column: Column, field: Field, formats: Formats) -> exp.Expression:
                 exp.Not(this=exp.Is(this=_cast_number(column, field, formats), expression=exp.null())),
             )
             short = _matches(exp.func("TRIM", raw), plain)
-            return (case.when(_matches(raw, plain), zero).when(empty, _empty_grade(column))
-                    .when(exp.and_(short, readable), zero).when(readable, one))
+            return (
+                case.when(_matches(raw, plain), zero)
+                .when(empty, _empty_grade(column))
+                .when(exp.and_(short, readable), zero)
+                .when(readable, one)
+            )
         case Kind.INTEGER:
             whole = _matches(exp.func("TRIM", raw), "[+-]?[0-9]{1,18}([.]0*)?")
             return case.when(whole, zero).when(empty, _empty_grade(column))
@@ -153,10 +163,12 @@ def _grade(column: Column, field: Field, formats: Formats) -> exp.Expression:
             readable = exp.Not(this=exp.Is(this=_cast_date(column, field, formats), expression=exp.null()))
             pattern = _date_pattern(field.date_format or formats.date)
             return case.when(exp.and_(_matches(exp.func("TRIM", raw), pattern), readable), zero).when(
-                empty, _empty_grade(column))
+                empty, _empty_grade(column)
+            )
         case Kind.BOOLEAN:
             known = exp.func("LOWER", exp.func("TRIM", raw)).isin(
-                *(exp.Literal.string(word) for word in (*_TRUE, *_FALSE)))
+                *(exp.Literal.string(word) for word in (*_TRUE, *_FALSE))
+            )
             return case.when(known, zero).when(empty, _empty_grade(column))
         case Kind.TEXT:
             fits = exp.LTE(this=exp.func("LENGTH", raw), expression=exp.Literal.number(column.length_max))
@@ -182,8 +194,17 @@ def _cast_date(column: Column, field: Field, formats: Formats) -> exp.Expression
 def _date_pattern(pattern: str) -> str:
     if pattern == "iso":
         return _ISO_DATE
-    parts = {"%d": "[0-9]{1,2}", "%m": "[0-9]{1,2}", "%Y": "[0-9]{4}", "%y": "[0-9]{2}", "%b": "[A-Za-z]{3}",
-             "%B": "[A-Za-z]+", "%H": "[0-9]{2}", "%M": "[0-9]{2}", "%S": "[0-9]{2}"}
+    parts = {
+        "%d": "[0-9]{1,2}",
+        "%m": "[0-9]{1,2}",
+        "%Y": "[0-9]{4}",
+        "%y": "[0-9]{2}",
+        "%b": "[A-Za-z]{3}",
+        "%B": "[A-Za-z]+",
+        "%H": "[0-9]{2}",
+        "%M": "[0-9]{2}",
+        "%S": "[0-9]{2}",
+    }
     pieces = re.split(r"(%[A-Za-z])", pattern)
     return "".join(parts.get(piece, re.escape(piece)) for piece in pieces)
 
@@ -191,8 +212,9 @@ def _date_pattern(pattern: str) -> str:
 def _value(column: Column, field: Field, formats: Formats) -> exp.Expression:
     grade = exp.column(_grade_name(column))
     raw = exp.column(_raw(column))
-    return exp.case().when(exp.Not(this=exp.Is(this=grade, expression=exp.null())),
-                           _cast(column, field, formats, raw))
+    return exp.case().when(
+        exp.Not(this=exp.Is(this=grade, expression=exp.null())), _cast(column, field, formats, raw)
+    )
 
 
 def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expression) -> exp.Expression:
@@ -200,28 +222,42 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expression) -
         coded = exp.case(exp.func("TRIM", raw))
         for source, code in field.codes.items():
             coded = coded.when(exp.Literal.string(source), exp.Literal.string(code))
-        return coded if column.kind is Kind.TEXT else exp.TryCast(
-            this=coded, to=exp.DataType.build(_sql_type(column)))
+        return (
+            coded
+            if column.kind is Kind.TEXT
+            else exp.TryCast(this=coded, to=exp.DataType.build(_sql_type(column)))
+        )
     match column.kind:
         case Kind.DECIMAL:
             number = _cast_number(column, field, formats)
             if field.unit is Unit.PERCENT:
-                number = exp.cast(exp.Mul(this=number, expression=exp.Literal.number("0.01")), _sql_type(column))
+                number = exp.cast(
+                    exp.Mul(this=number, expression=exp.Literal.number("0.01")), _sql_type(column)
+                )
             return number
         case Kind.INTEGER:
-            return exp.TryCast(this=exp.TryCast(this=raw, to=exp.DataType.build("DECIMAL(18,0)")),
-                               to=exp.DataType.build("BIGINT"))
+            return exp.TryCast(
+                this=exp.TryCast(this=raw, to=exp.DataType.build("DECIMAL(18,0)")),
+                to=exp.DataType.build("BIGINT"),
+            )
         case Kind.DATE:
             return _cast_date(column, field, formats)
         case Kind.BOOLEAN:
-            return exp.func("LOWER", exp.func("TRIM", raw)).isin(*(exp.Literal.string(word) for word in _TRUE))
+            return exp.func("LOWER", exp.func("TRIM", raw)).isin(
+                *(exp.Literal.string(word) for word in _TRUE)
+            )
         case Kind.TEXT:
             return _trimmed(raw)
 
 
 def _sql_type(column: Column) -> str:
-    return {Kind.TEXT: "VARCHAR", Kind.INTEGER: "BIGINT", Kind.DECIMAL: f"DECIMAL(18,{column.scale})",
-            Kind.DATE: "DATE", Kind.BOOLEAN: "BOOLEAN"}[column.kind]
+    return {
+        Kind.TEXT: "VARCHAR",
+        Kind.INTEGER: "BIGINT",
+        Kind.DECIMAL: f"DECIMAL(18,{column.scale})",
+        Kind.DATE: "DATE",
+        Kind.BOOLEAN: "BOOLEAN",
+    }[column.kind]
 
 
 def _bound(column: Column, bound: str) -> exp.Expression:
@@ -236,15 +272,19 @@ def _ranges(columns: Sequence[Column]) -> list[tuple[Column, str, exp.Expression
     for column in columns:
         value = exp.column(column.name, quoted=True)
         if column.minimum is not None:
-            found.append((column, reasons.BELOW, exp.LT(this=value, expression=_bound(column, column.minimum))))
+            found.append(
+                (column, reasons.BELOW, exp.LT(this=value, expression=_bound(column, column.minimum)))
+            )
         if column.maximum is not None:
-            found.append((column, reasons.ABOVE, exp.GT(this=value.copy(),
-                                                        expression=_bound(column, column.maximum))))
+            found.append(
+                (column, reasons.ABOVE, exp.GT(this=value.copy(), expression=_bound(column, column.maximum)))
+            )
     return found
 
 
-def rules_in_force(table: Table, present: MappingType[str, object], severity: Severity
-                   ) -> list[tuple[str, list[str], exp.Expression]]:
+def rules_in_force(
+    table: Table, present: MappingType[str, object], severity: Severity
+) -> list[tuple[str, list[str], exp.Expression]]:
     """(code, columns, condition that must hold) of the rules whose columns the source has."""
     found = []
     for rule in table.rules:
@@ -258,10 +298,13 @@ def rules_in_force(table: Table, present: MappingType[str, object], severity: Se
 def _faulty(table: Table, columns: Sequence[Column], mapping: TableMapping) -> exp.Expression:
     """TRUE where a cell cannot be read or a range or rule is surely broken; an unknown value breaks nothing."""
     conditions: list[exp.Expression] = [
-        exp.Is(this=exp.column(_grade_name(column)), expression=exp.null()) for column in columns]
+        exp.Is(this=exp.column(_grade_name(column)), expression=exp.null()) for column in columns
+    ]
     conditions += [condition for _, _, condition in _ranges(columns)]
-    conditions += [exp.Not(this=exp.Paren(this=tree))
-                   for _, _, tree in rules_in_force(table, mapping.fields, Severity.ERROR)]
+    conditions += [
+        exp.Not(this=exp.Paren(this=tree))
+        for _, _, tree in rules_in_force(table, mapping.fields, Severity.ERROR)
+    ]
     return exp.or_(*conditions, copy=False)
 
 
@@ -272,22 +315,42 @@ def issues_query(table: Table, mapping: TableMapping, relation: str, masked: Seq
     The value of a column in ``masked`` is not repeated.
     """
     columns = _mapped(table, mapping)
-    texts = exp.select(
-        _alias(exp.column("rowid"), "_row"),
-        *(exp.column(column.name, quoted=True) for column in columns),
-        *(_alias(exp.Bracket(this=exp.column(RAW_COLUMN), expressions=[exp.Literal.number(position)], offset=1),
-                 _raw(column)) for position, column in enumerate(columns)),
-    ).from_(relation).where(exp.Not(this=exp.Is(this=exp.column(RAW_COLUMN), expression=exp.null())))
-    graded = exp.select("*", *(_alias(_grade(c, mapping.fields[c.name], mapping.formats), _grade_name(c))
-                               for c in columns)).from_(texts.subquery("texts"))
+    texts = (
+        exp.select(
+            _alias(exp.column("rowid"), "_row"),
+            *(exp.column(column.name, quoted=True) for column in columns),
+            *(
+                _alias(
+                    exp.Bracket(this=exp.column(RAW_COLUMN), expressions=[exp.Literal.number(position)]),
+                    _raw(column),
+                )
+                for position, column in enumerate(columns)
+            ),
+        )
+        .from_(relation)
+        .where(exp.Not(this=exp.Is(this=exp.column(RAW_COLUMN), expression=exp.null())))
+    )
+    graded = exp.select(
+        "*", *(_alias(_grade(c, mapping.fields[c.name], mapping.formats), _grade_name(c)) for c in columns)
+    ).from_(texts.subquery("texts"))
     entries = [_entry_unreadable(column, mapping.fields[column.name], masked) for column in columns]
-    entries += [exp.case().when(condition, _entry(code, column, masked))
-                for column, code, condition in _ranges(columns)]
+    entries += [
+        exp.case().when(condition, _entry(code, column, masked))
+        for column, code, condition in _ranges(columns)
+    ]
     for code, names, tree in rules_in_force(table, mapping.fields, Severity.ERROR):
-        cells = exp.func("CONCAT_WS", exp.Literal.string("; "), *(exp.column(f"_raw_{name}") for name in names))
-        entries.append(exp.case().when(exp.Not(this=exp.paren(tree)), exp.array(
-            exp.Literal.string(code), exp.Literal.string(", ".join(names)), _cut(cells))))
-    return exp.select(exp.column("_row"), _alias(exp.array(*entries), "_issues")).from_(graded.subquery("graded"))
+        cells = exp.func(
+            "CONCAT_WS", exp.Literal.string("; "), *(exp.column(f"_raw_{name}") for name in names)
+        )
+        entries.append(
+            exp.case().when(
+                exp.Not(this=exp.paren(tree)),
+                exp.array(exp.Literal.string(code), exp.Literal.string(", ".join(names)), _cut(cells)),
+            )
+        )
+    return exp.select(exp.column("_row"), _alias(exp.array(*entries), "_issues")).from_(
+        graded.subquery("graded")
+    )
 
 
 def _mapped(table: Table, mapping: TableMapping) -> list[Column]:
@@ -313,15 +376,29 @@ def _entry_unreadable(column: Column, field: Field, masked: Sequence[str]) -> ex
         reason: exp.Expression = exp.Literal.string(reasons.UNKNOWN_CODE)
     elif column.kind is Kind.DECIMAL:
         digits = _matches(exp.func("TRIM", raw.copy()), "[+-]?[0-9.,' ]+([eE][+-]?[0-9]{1,3})?")
-        large = exp.and_(digits, exp.GT(this=exp.func("LENGTH", raw.copy()),
-                                        expression=exp.Literal.number(18 - column.scale)))
+        large = exp.and_(
+            digits,
+            exp.GT(this=exp.func("LENGTH", raw.copy()), expression=exp.Literal.number(18 - column.scale)),
+        )
         _, wide = _number_patterns(column, Formats())
-        reason = exp.case().when(exp.and_(large, _matches(exp.func("TRIM", raw.copy()), wide)),
-                                 exp.Literal.string(reasons.TOO_LARGE)).else_(
-                                     exp.Literal.string(reasons.NOT_NUMBER))
+        reason = (
+            exp.case()
+            .when(
+                exp.and_(large, _matches(exp.func("TRIM", raw.copy()), wide)),
+                exp.Literal.string(reasons.TOO_LARGE),
+            )
+            .else_(exp.Literal.string(reasons.NOT_NUMBER))
+        )
     else:
-        reason = exp.Literal.string({Kind.INTEGER: reasons.NOT_WHOLE, Kind.DATE: reasons.NOT_DATE,
-                                     Kind.BOOLEAN: reasons.NOT_BOOLEAN, Kind.TEXT: reasons.TOO_LONG}[column.kind])
+        reason = exp.Literal.string(
+            {
+                Kind.INTEGER: reasons.NOT_WHOLE,
+                Kind.DATE: reasons.NOT_DATE,
+                Kind.BOOLEAN: reasons.NOT_BOOLEAN,
+                Kind.TEXT: reasons.TOO_LONG,
+            }[column.kind]
+        )
     code = exp.case().when(empty, exp.Literal.string(reasons.MISSING)).else_(reason)
-    return exp.case().when(exp.Is(this=exp.column(_grade_name(column)), expression=exp.null()),
-                           _entry(code, column, masked))
+    return exp.case().when(
+        exp.Is(this=exp.column(_grade_name(column)), expression=exp.null()), _entry(code, column, masked)
+    )

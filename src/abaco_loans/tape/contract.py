@@ -91,14 +91,19 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """What a layout promises. Limits are shares from 0 to 1 of rows and of amount that may be quarantined."""
+    """What a layout promises.
+
+    ``limit_rows`` and ``limit_amount``: shares from 0 to 1 of rows and of amount that may be quarantined.
+    ``limit_unmeasured``: quarantined rows whose amount cannot be measured; one more counts as over.
+    """
 
     layout: str
     version: str
     tables: tuple[Table, ...]
     limit_rows: Decimal
     limit_amount: Decimal
-    pii_patterns: tuple[str, ...]
+    limit_unmeasured: int = 0
+    pii_patterns: tuple[str, ...] = ()
     source_name: str = ""
 
     def table(self, name: str) -> Table:

@@ -76,8 +76,13 @@ class _ContractFile(FileModel):
     customProperties: list[_Custom] = []
 
 
-_KINDS = {"string": Kind.TEXT, "integer": Kind.INTEGER, "number": Kind.DECIMAL, "date": Kind.DATE,
-          "boolean": Kind.BOOLEAN}
+_KINDS = {
+    "string": Kind.TEXT,
+    "integer": Kind.INTEGER,
+    "number": Kind.DECIMAL,
+    "date": Kind.DATE,
+    "boolean": Kind.BOOLEAN,
+}
 _DECIMAL_TYPE = re.compile(r"DECIMAL\(18,\s*([0-9]|1[0-2])\)\Z", re.IGNORECASE)
 
 
@@ -87,19 +92,25 @@ def read_contract(document: Document) -> Contract:
     Raises:
         ConfigError: ``CFG-201`` the document is not a contract; ``CFG-202`` it contradicts itself.
     """
-    file = check(document, _ContractFile, code="CFG-201",
-                 hint="compare with the contracts that `abaco init` makes")
+    file = check(
+        document, _ContractFile, code="CFG-201", hint="compare with the contracts that `abaco init` makes"
+    )
     custom = _custom(file.customProperties)
-    known = {"layout", "limitRows", "limitAmount", "piiPatterns"}
+    known = {"layout", "limitRows", "limitAmount", "limitUnmeasured", "piiPatterns"}
     if unknown := custom.keys() - known:
-        raise ConfigError(f"unknown customProperties {sorted(unknown)}", code="CFG-201",
-                          where=document.where("customProperties"), hint=f"known are {sorted(known)}")
+        raise ConfigError(
+            f"unknown customProperties {sorted(unknown)}",
+            code="CFG-201",
+            where=document.where("customProperties"),
+            hint=f"known are {sorted(known)}",
+        )
     contract = Contract(
         layout=str(custom.get("layout", file.name)),
         version=file.version,
         tables=tuple(_table(document, index, schema) for index, schema in enumerate(file.schema_)),
         limit_rows=_share(document, custom.get("limitRows", "0.05")),
         limit_amount=_share(document, custom.get("limitAmount", "0.05")),
+        limit_unmeasured=_count(document, custom.get("limitUnmeasured", 0)),
         pii_patterns=tuple(custom.get("piiPatterns", [])),
         source_name=document.name,
     )
@@ -107,8 +118,12 @@ def read_contract(document: Document) -> Contract:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ConfigError(f"piiPatterns holds {pattern!r}, which is no regular expression", code="CFG-202",
-                              where=document.where("customProperties"), hint=str(error)) from error
+            raise ConfigError(
+                f"piiPatterns holds {pattern!r}, which is no regular expression",
+                code="CFG-202",
+                where=document.where("customProperties"),
+                hint=str(error),
+            ) from error
     return contract
 
 
@@ -120,22 +135,45 @@ def _share(document: Document, value: Any) -> Decimal:
     try:
         share = Decimal(str(value))
     except ArithmeticError as error:
-        raise ConfigError(f"{value!r} is not a share", code="CFG-202", where=document.where("customProperties"),
-                          hint="write a number from 0 to 1, like 0.05") from error
+        raise ConfigError(
+            f"{value!r} is not a share",
+            code="CFG-202",
+            where=document.where("customProperties"),
+            hint="write a number from 0 to 1, like 0.05",
+        ) from error
     if not 0 <= share <= 1:
-        raise ConfigError(f"the limit {value} is not a share", code="CFG-202",
-                          where=document.where("customProperties"), hint="write a number from 0 to 1")
+        raise ConfigError(
+            f"the limit {value} is not a share",
+            code="CFG-202",
+            where=document.where("customProperties"),
+            hint="write a number from 0 to 1",
+        )
     return share
+
+
+def _count(document: Document, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(
+            f"limitUnmeasured {value!r} is not a number of rows",
+            code="CFG-202",
+            where=document.where("customProperties"),
+            hint="write a whole number, like 0",
+        )
+    return value
 
 
 def _table(document: Document, index: int, schema: _Schema) -> Table:
     custom = _custom(schema.customProperties)
-    keyed = sorted((item.primaryKeyPosition or 0, position, item.name)
-                   for position, item in enumerate(schema.properties) if item.primaryKey)
+    keyed = sorted(
+        (item.primaryKeyPosition or 0, position, item.name)
+        for position, item in enumerate(schema.properties)
+        if item.primaryKey
+    )
     table = Table(
         name=schema.name,
-        columns=tuple(_column(document, index, position, item)
-                      for position, item in enumerate(schema.properties)),
+        columns=tuple(
+            _column(document, index, position, item) for position, item in enumerate(schema.properties)
+        ),
         key=tuple(name for _, _, name in keyed),
         rules=tuple(_rule(document, index, position, item) for position, item in enumerate(schema.quality)),
         amount=tuple(custom.get("amount", [])),
@@ -145,11 +183,19 @@ def _table(document: Document, index: int, schema: _Schema) -> Table:
     names = table.column_names
     for name in (*table.amount, *(column.within for column in table.columns if column.within)):
         if not set(re.findall(r"[a-z_][a-z0-9_]*", name)) <= set(names):
-            raise ConfigError(f"{table.name}: {name!r} names a column that is not there", code="CFG-202",
-                              where=document.where("schema", index), hint=f"columns are {', '.join(names)}")
+            raise ConfigError(
+                f"{table.name}: {name!r} names a column that is not there",
+                code="CFG-202",
+                where=document.where("schema", index),
+                hint=f"columns are {', '.join(names)}",
+            )
     if len(set(names)) != len(names):
-        raise ConfigError(f"{table.name}: a column stands twice", code="CFG-202",
-                          where=document.where("schema", index), hint="keep one of them")
+        raise ConfigError(
+            f"{table.name}: a column stands twice",
+            code="CFG-202",
+            where=document.where("schema", index),
+            hint="keep one of them",
+        )
     return table
 
 
@@ -159,9 +205,12 @@ def _column(document: Document, schema_index: int, index: int, item: _Property) 
     if item.physicalType and item.logicalType == "number":
         match = _DECIMAL_TYPE.match(item.physicalType)
         if not match:
-            raise ConfigError(f"physicalType {item.physicalType!r} of {item.name} is not known", code="CFG-202",
-                              where=document.where("schema", schema_index, "properties", index),
-                              hint="write DECIMAL(18,4)")
+            raise ConfigError(
+                f"physicalType {item.physicalType!r} of {item.name} is not known",
+                code="CFG-202",
+                where=document.where("schema", schema_index, "properties", index),
+                hint="write DECIMAL(18,4)",
+            )
         scale = int(match[1])
     options = item.logicalTypeOptions
     return Column(
@@ -181,6 +230,11 @@ def _column(document: Document, schema_index: int, index: int, item: _Property) 
 
 
 def _rule(document: Document, schema_index: int, index: int, item: _Quality) -> Rule:
-    return Rule(code=item.id, name=item.name, expression=item.implementation, severity=item.severity,
-                description=item.description,
-                where=document.where("schema", schema_index, "quality", index))
+    return Rule(
+        code=item.id,
+        name=item.name,
+        expression=item.implementation,
+        severity=item.severity,
+        description=item.description,
+        where=document.where("schema", schema_index, "quality", index),
+    )

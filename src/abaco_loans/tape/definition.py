@@ -78,10 +78,16 @@ class Definition:
     def as_dict(self) -> dict[str, str | int | None]:
         """The parameters as they are shown with every number."""
         return {
-            "name": self.name, "version": self.version, "boundary": self.boundary.value, "cover": self.cover.value,
-            "dpd_method": self.dpd_method.value, "arrears_tolerance": format(self.arrears_tolerance, "f"),
-            "grace_days": self.grace_days, "dust_share": format(self.dust_share, "f"),
-            "write_off_after_days": self.write_off_after_days, "write_off": self.write_off.value,
+            "name": self.name,
+            "version": self.version,
+            "boundary": self.boundary.value,
+            "cover": self.cover.value,
+            "dpd_method": self.dpd_method.value,
+            "arrears_tolerance": format(self.arrears_tolerance, "f"),
+            "grace_days": self.grace_days,
+            "dust_share": format(self.dust_share, "f"),
+            "write_off_after_days": self.write_off_after_days,
+            "write_off": self.write_off.value,
             "restructured": self.restructured.value,
         }
 

@@ -21,33 +21,72 @@ _DEPTH_MAX = 60
 _NODES_MAX = 600
 
 ROW_NODES: tuple[type[exp.Expression], ...] = (
-    exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.Neg,
-    exp.Add, exp.Sub, exp.Mul, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.Between, exp.In,
-    exp.And, exp.Or, exp.Not, exp.Case, exp.If, exp.Coalesce, exp.Abs, exp.Least, exp.Greatest,
+    exp.Column,
+    exp.Identifier,
+    exp.Literal,
+    exp.Boolean,
+    exp.Null,
+    exp.Paren,
+    exp.Neg,
+    exp.Add,
+    exp.Sub,
+    exp.Mul,
+    exp.EQ,
+    exp.NEQ,
+    exp.GT,
+    exp.GTE,
+    exp.LT,
+    exp.LTE,
+    exp.Is,
+    exp.Between,
+    exp.In,
+    exp.And,
+    exp.Or,
+    exp.Not,
+    exp.Case,
+    exp.If,
+    exp.Coalesce,
+    exp.Abs,
+    exp.Least,
+    exp.Greatest,
 )
 
 
-def parse_allowed(text: str, *, allowed: tuple[type[exp.Expression], ...], code: str, where: str) -> exp.Expression:
+def parse_allowed(
+    text: str, *, allowed: tuple[type[exp.Expression], ...], code: str, where: str
+) -> exp.Expression:
     """Parse one expression and refuse every node that is not in ``allowed``.
 
     Raises:
         ConfigError: with ``code`` and the position inside the expression.
     """
     if len(text) > LENGTH_MAX:
-        raise ConfigError(f"the expression is longer than {LENGTH_MAX} characters", code=code, where=where,
-                          hint="split it into several")
+        raise ConfigError(
+            f"the expression is longer than {LENGTH_MAX} characters",
+            code=code,
+            where=where,
+            hint="split it into several",
+        )
     _refuse_depth(text, code, where)
     try:
         tokens = sqlglot.tokenize(text, read="duckdb")
         for token in tokens:
             if token.comments or token.token_type in (sqlglot.TokenType.SEMICOLON, sqlglot.TokenType.HINT):
-                raise ConfigError("comments and semicolons are not read in an expression", code=code,
-                                  where=_at(where, token.col), hint="remove them; use the description instead")
+                raise ConfigError(
+                    "comments and semicolons are not read in an expression",
+                    code=code,
+                    where=_at(where, token.col),
+                    hint="remove them; use the description instead",
+                )
         trees = sqlglot.parse(text, read="duckdb")
     except (SqlglotError, RecursionError) as error:
         first = getattr(error, "errors", None) or [{}]
-        raise ConfigError(f"not a formula: {first[0].get('description') or 'cannot be read'}", code=code,
-                          where=_at(where, first[0].get("col")), hint="check operators and parentheses") from error
+        raise ConfigError(
+            f"not a formula: {first[0].get('description') or 'cannot be read'}",
+            code=code,
+            where=_at(where, first[0].get("col")),
+            hint="check operators and parentheses",
+        ) from error
     if len(trees) != 1 or trees[0] is None:
         raise ConfigError("the expression is empty", code=code, where=where, hint="write a formula")
     tree = trees[0]
@@ -61,27 +100,43 @@ def _refuse_depth(text: str, code: str, where: str) -> None:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
     if deepest > _DEPTH_MAX:
-        raise ConfigError(f"parentheses are nested more than {_DEPTH_MAX} deep", code=code, where=where,
-                          hint="split the expression")
+        raise ConfigError(
+            f"parentheses are nested more than {_DEPTH_MAX} deep",
+            code=code,
+            where=where,
+            hint="split the expression",
+        )
 
 
-def _refuse_others(tree: exp.Expression, text: str, allowed: tuple[type[exp.Expression], ...], code: str,
-                   where: str) -> None:
+def _refuse_others(
+    tree: exp.Expression, text: str, allowed: tuple[type[exp.Expression], ...], code: str, where: str
+) -> None:
     count = 0
     for node in tree.walk():
         count += 1
         if count > _NODES_MAX:
-            raise ConfigError(f"the expression has more than {_NODES_MAX} parts", code=code, where=where,
-                              hint="split it into several")
+            raise ConfigError(
+                f"the expression has more than {_NODES_MAX} parts",
+                code=code,
+                where=where,
+                hint="split it into several",
+            )
         if type(node) not in allowed:
             name = _name(node)
-            raise ConfigError(f"{name} is not allowed in a formula", code=code,
-                              where=_at(where, _position(text, name)),
-                              hint="allowed are columns, numbers, + - * /, comparisons, CASE, COALESCE, ABS and"
-                                   " the aggregates SUM, COUNT, MIN, MAX where a KPI is meant")
+            raise ConfigError(
+                f"{name} is not allowed in a formula",
+                code=code,
+                where=_at(where, _position(text, name)),
+                hint="allowed are columns, numbers, + - * /, comparisons, CASE, COALESCE, ABS and"
+                " the aggregates SUM, COUNT, MIN, MAX where a KPI is meant",
+            )
         if isinstance(node, exp.Literal) and not node.is_string and "e" in node.this.lower():
-            raise ConfigError(f"write the number {node.this} without an exponent", code=code,
-                              where=_at(where, _position(text, node.this)), hint="for example 0.0001")
+            raise ConfigError(
+                f"write the number {node.this} without an exponent",
+                code=code,
+                where=_at(where, _position(text, node.this)),
+                hint="for example 0.0001",
+            )
 
 
 def _name(node: exp.Expression) -> str:
@@ -108,8 +163,12 @@ def row_expression(text: str, *, columns: Collection[str], code: str, where: str
     tree = parse_allowed(text, allowed=ROW_NODES, code=code, where=where)
     for column in tree.find_all(exp.Column):
         if column.table or column.name not in columns:
-            raise ConfigError(f"unknown column {column.sql()!r}", code=code,
-                              where=_at(where, _position(text, column.name)), hint=nearest(column.name, columns))
+            raise ConfigError(
+                f"unknown column {column.sql()!r}",
+                code=code,
+                where=_at(where, _position(text, column.name)),
+                hint=nearest(column.name, columns),
+            )
     return tree
 
 

@@ -53,39 +53,68 @@ def read_mapping(document: Document, contracts: dict[str, Contract]) -> Mapping:
     file = check(document, _MappingFile, code="CFG-301", hint="see docs/mappings.md")
     contract = contracts.get(file.layout)
     if contract is None:
-        raise ConfigError(f"unknown layout {file.layout!r}", code="CFG-302", where=document.where("layout"),
-                          hint=f"layouts are {', '.join(contracts)}")
+        raise ConfigError(
+            f"unknown layout {file.layout!r}",
+            code="CFG-302",
+            where=document.where("layout"),
+            hint=f"layouts are {', '.join(contracts)}",
+        )
     tables = []
     for name, table_file in file.tables.items():
         _agree(document, contract, name, table_file)
         tables.append(_table(name, table_file))
     for table in contract.tables:
         if not table.optional and table.name not in file.tables:
-            raise ConfigError(f"the table {table.name!r} is not mapped", code="CFG-302",
-                              where=document.where("tables"), hint=f"add tables.{table.name}")
-    return Mapping(name=file.name, layout=file.layout, tables=tuple(tables), description=file.description,
-                   source_name=document.name)
+            raise ConfigError(
+                f"the table {table.name!r} is not mapped",
+                code="CFG-302",
+                where=document.where("tables"),
+                hint=f"add tables.{table.name}",
+            )
+    return Mapping(
+        name=file.name,
+        layout=file.layout,
+        tables=tuple(tables),
+        description=file.description,
+        source_name=document.name,
+    )
 
 
 def _agree(document: Document, contract: Contract, name: str, file: _TableFile) -> None:
     known = {table.name: table for table in contract.tables}
     if name not in known:
-        raise ConfigError(f"the layout {contract.layout} has no table {name!r}", code="CFG-302",
-                          where=document.where("tables", name), hint=f"tables are {', '.join(known)}")
+        raise ConfigError(
+            f"the layout {contract.layout} has no table {name!r}",
+            code="CFG-302",
+            where=document.where("tables", name),
+            hint=f"tables are {', '.join(known)}",
+        )
     if file.formats.thousands == file.formats.decimal:
-        raise ConfigError("thousands and decimal separator are the same", code="CFG-302",
-                          where=document.where("tables", name, "formats"), hint="change one of them")
+        raise ConfigError(
+            "thousands and decimal separator are the same",
+            code="CFG-302",
+            where=document.where("tables", name, "formats"),
+            hint="change one of them",
+        )
     names = known[name].column_names
     for column in file.columns:
         if column not in names:
-            raise ConfigError(f"the contract has no column {column!r} in {name}", code="CFG-302",
-                              where=document.where("tables", name, "columns", column),
-                              hint=nearest(column, names))
-    missing = [column.name for column in known[name].columns
-               if column.required and column.name not in file.columns]
+            raise ConfigError(
+                f"the contract has no column {column!r} in {name}",
+                code="CFG-302",
+                where=document.where("tables", name, "columns", column),
+                hint=nearest(column, names),
+            )
+    missing = [
+        column.name for column in known[name].columns if column.required and column.name not in file.columns
+    ]
     if missing:
-        raise ConfigError(f"required columns of {name} are not mapped: {', '.join(missing)}", code="CFG-302",
-                          where=document.where("tables", name, "columns"), hint="add `column: source name` lines")
+        raise ConfigError(
+            f"required columns of {name} are not mapped: {', '.join(missing)}",
+            code="CFG-302",
+            where=document.where("tables", name, "columns"),
+            hint="add `column: source name` lines",
+        )
 
 
 def _table(name: str, file: _TableFile) -> TableMapping:
@@ -94,7 +123,15 @@ def _table(name: str, file: _TableFile) -> TableMapping:
         if isinstance(source, str):
             fields[column] = Field(source=source)
         else:
-            fields[column] = Field(source=source.from_, unit=source.unit, codes=source.codes,
-                                   date_format=source.date)
-    return TableMapping(table=name, fields=fields, formats=Formats(**file.formats.model_dump()), file=file.file,
-                        delimiter=file.delimiter, encoding=file.encoding, sheet=file.sheet)
+            fields[column] = Field(
+                source=source.from_, unit=source.unit, codes=source.codes, date_format=source.date
+            )
+    return TableMapping(
+        table=name,
+        fields=fields,
+        formats=Formats(**file.formats.model_dump()),
+        file=file.file,
+        delimiter=file.delimiter,
+        encoding=file.encoding,
+        sheet=file.sheet,
+    )

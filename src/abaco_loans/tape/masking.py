@@ -40,20 +40,30 @@ def mask_expression(value: exp.Expression, key: MaskingKey) -> exp.Expression:
     block = secret.ljust(_BLOCK, b"\x00")
     inner = _bytes(bytes(byte ^ 0x36 for byte in block))
     outer = _bytes(bytes(byte ^ 0x5C for byte in block))
-    first = exp.Anonymous(this="sha256", expressions=[
-        exp.DPipe(this=inner, expression=exp.Anonymous(this="encode", expressions=[value]))])
-    second = exp.Anonymous(this="sha256", expressions=[
-        exp.DPipe(this=outer, expression=exp.Anonymous(this="unhex", expressions=[first]))])
-    return exp.DPipe(this=exp.Literal.string("m"),
-                     expression=exp.func("LEFT", second, exp.Literal.number(_HEX_DIGITS)))
+    first = exp.Anonymous(
+        this="sha256",
+        expressions=[exp.DPipe(this=inner, expression=exp.Anonymous(this="encode", expressions=[value]))],
+    )
+    second = exp.Anonymous(
+        this="sha256",
+        expressions=[exp.DPipe(this=outer, expression=exp.Anonymous(this="unhex", expressions=[first]))],
+    )
+    return exp.DPipe(
+        this=exp.Literal.string("m"), expression=exp.func("LEFT", second, exp.Literal.number(_HEX_DIGITS))
+    )
 
 
 def mask_table(relation: str, column: str, key: MaskingKey) -> exp.Select:
     """A query with ``raw`` and ``masked`` for every distinct value of a column."""
-    distinct = exp.select(exp.alias_(exp.column(column, quoted=True), "raw")).distinct().from_(relation).where(
-        exp.Not(this=exp.Is(this=exp.column(column, quoted=True), expression=exp.null())))
+    distinct = (
+        exp.select(exp.alias_(exp.column(column, quoted=True), "raw"))
+        .distinct()
+        .from_(relation)
+        .where(exp.Not(this=exp.Is(this=exp.column(column, quoted=True), expression=exp.null())))
+    )
     return exp.select(exp.column("raw"), exp.alias_(mask_expression(exp.column("raw"), key), "masked")).from_(
-        distinct.subquery("distinct_values"))
+        distinct.subquery("distinct_values")
+    )
 
 
 def _bytes(data: bytes) -> exp.Expression:

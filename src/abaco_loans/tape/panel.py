@@ -21,23 +21,63 @@ from abaco_loans.tape.template import date_node, filled, number_node, with_colum
 
 _MONEY = "DECIMAL(18,4)"
 _ZERO = exp.Literal.number(0)
-_LOANS = {"loan_id": "VARCHAR", "customer_id": "VARCHAR", "disbursement_date": "DATE", "maturity_date": "DATE",
-          "disbursed_principal": _MONEY, "interest_rate": "DECIMAL(18,6)", "term_days": "BIGINT",
-          "frequency": "VARCHAR", "currency": "VARCHAR", "status": "VARCHAR", "product": "VARCHAR",
-          "company": "VARCHAR", "region": "VARCHAR", "facility": "VARCHAR", "term_bucket": "VARCHAR",
-          "amount_bucket": "VARCHAR", "written_off_date": "DATE", "restructured_date": "DATE",
-          "total_eligible_usd": _MONEY, "cash_available_usd": _MONEY}
-_SCHEDULES = {"loan_id": "VARCHAR", "due_date": "DATE", "valid_from": "DATE", "principal": _MONEY,
-              "interest": _MONEY, "fees": _MONEY, "taxes": _MONEY, "other": _MONEY}
-_MOVES = {"loan_id": "VARCHAR", "type": "VARCHAR", "date": "DATE", "principal": _MONEY, "interest": _MONEY,
-          "fees": _MONEY, "taxes": _MONEY, "other": _MONEY, "add_balance": _MONEY, "reduce_balance": _MONEY}
+_LOANS = {
+    "loan_id": "VARCHAR",
+    "customer_id": "VARCHAR",
+    "disbursement_date": "DATE",
+    "maturity_date": "DATE",
+    "disbursed_principal": _MONEY,
+    "interest_rate": "DECIMAL(18,6)",
+    "term_days": "BIGINT",
+    "frequency": "VARCHAR",
+    "currency": "VARCHAR",
+    "status": "VARCHAR",
+    "product": "VARCHAR",
+    "company": "VARCHAR",
+    "region": "VARCHAR",
+    "facility": "VARCHAR",
+    "term_bucket": "VARCHAR",
+    "amount_bucket": "VARCHAR",
+    "written_off_date": "DATE",
+    "restructured_date": "DATE",
+    "total_eligible_usd": _MONEY,
+    "cash_available_usd": _MONEY,
+}
+_SCHEDULES = {
+    "loan_id": "VARCHAR",
+    "due_date": "DATE",
+    "valid_from": "DATE",
+    "principal": _MONEY,
+    "interest": _MONEY,
+    "fees": _MONEY,
+    "taxes": _MONEY,
+    "other": _MONEY,
+}
+_MOVES = {
+    "loan_id": "VARCHAR",
+    "type": "VARCHAR",
+    "date": "DATE",
+    "principal": _MONEY,
+    "interest": _MONEY,
+    "fees": _MONEY,
+    "taxes": _MONEY,
+    "other": _MONEY,
+    "add_balance": _MONEY,
+    "reduce_balance": _MONEY,
+}
 _AMOUNTS = ("principal", "interest", "fees", "taxes", "other", "add_balance", "reduce_balance")
 
-LOANS, SCHEDULES, MOVES, RATES = "servicing_loans", "servicing_schedules", "servicing_moves", "servicing_rates"
+LOANS, SCHEDULES, MOVES, RATES = (
+    "servicing_loans",
+    "servicing_schedules",
+    "servicing_moves",
+    "servicing_rates",
+)
 
 
-def normal_views(relations: Mapping[str, str], present: Mapping[str, frozenset[str]], reporting_currency: str
-                 ) -> dict[str, exp.Select]:
+def normal_views(
+    relations: Mapping[str, str], present: Mapping[str, frozenset[str]], reporting_currency: str
+) -> dict[str, exp.Select]:
     """Queries of the four relations that `panel_query` reads, with every optional column there.
 
     Args:
@@ -45,18 +85,22 @@ def normal_views(relations: Mapping[str, str], present: Mapping[str, frozenset[s
         present: table of the contract → columns that the tape has.
         reporting_currency: ISO code that empty currencies mean.
     """
-    zeros: dict[str, exp.Expression] = {name: _ZERO for name in _AMOUNTS}
+    zeros: dict[str, exp.Expression] = dict.fromkeys(_AMOUNTS, _ZERO)
     floor = exp.cast(exp.Literal.string("0001-01-01"), "DATE")
     rates = exp.select(
-        exp.alias_(exp.cast(exp.null(), "DATE"), "date"), exp.alias_(exp.cast(exp.null(), "VARCHAR"), "currency"),
-        exp.alias_(exp.cast(exp.null(), "DECIMAL(18,8)"), "rate")).where(exp.false())
+        exp.alias_(exp.cast(exp.null(), "DATE"), "date"),
+        exp.alias_(exp.cast(exp.null(), "VARCHAR"), "currency"),
+        exp.alias_(exp.cast(exp.null(), "DECIMAL(18,8)"), "rate"),
+    ).where(exp.false())
     if "rates" in relations:
         rates = exp.select("date", "currency", "rate").from_(relations["rates"])
     return {
-        LOANS: with_columns(relations["loans"], _LOANS, present["loans"],
-                            {"currency": exp.Literal.string(reporting_currency)}),
-        SCHEDULES: with_columns(relations["schedules"], _SCHEDULES, present["schedules"],
-                                {**zeros, "valid_from": floor}),
+        LOANS: with_columns(
+            relations["loans"], _LOANS, present["loans"], {"currency": exp.Literal.string(reporting_currency)}
+        ),
+        SCHEDULES: with_columns(
+            relations["schedules"], _SCHEDULES, present["schedules"], {**zeros, "valid_from": floor}
+        ),
         MOVES: with_columns(relations["transactions"], _MOVES, present["transactions"], zeros),
         RATES: rates,
     }
@@ -255,8 +299,11 @@ def panel_query(definition: Definition, dates: Sequence[date], reporting_currenc
     sticky = definition.write_off is WriteOff.STICKY
     late: exp.Expression = exp.false()
     if after is not None:
-        late = _expression("write_off_at IS NOT NULL") if sticky else exp.GT(
-            this=exp.column("dpd"), expression=number_node(after))
+        late = (
+            _expression("write_off_at IS NOT NULL")
+            if sticky
+            else exp.GT(this=exp.column("dpd"), expression=number_node(after))
+        )
     write_off_days = -1 if after is None or not sticky else after + 1
     thirty, ninety = definition.reaches(30), definition.reaches(90)
     reach = sorted({thirty, ninety} | ({write_off_days} if write_off_days > 0 else set()))
@@ -264,11 +311,16 @@ def panel_query(definition: Definition, dates: Sequence[date], reporting_currenc
         _PANEL,
         dates=exp.array(*(date_node(day) for day in dates)),
         reporting=exp.Literal.string(reporting_currency),
-        cover_paid=paid, cover_due=due, days_past_due=_days_past_due(definition),
+        cover_paid=paid,
+        cover_due=due,
+        days_past_due=_days_past_due(definition),
         tolerance=number_node(definition.arrears_tolerance),
         reach_days=exp.array(*(number_node(days) for days in reach)),
-        thirty=number_node(thirty), ninety=number_node(ninety), write_off_days=number_node(write_off_days),
-        dust_share=number_node(definition.dust_share), grace_days=number_node(definition.grace_days),
+        thirty=number_node(thirty),
+        ninety=number_node(ninety),
+        write_off_days=number_node(write_off_days),
+        dust_share=number_node(definition.dust_share),
+        grace_days=number_node(definition.grace_days),
         late_enough=late,
     )
 

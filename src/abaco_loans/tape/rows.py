@@ -42,60 +42,97 @@ def present_key(table: Table, present: Sequence[str]) -> tuple[str, ...]:
 def repeated_keys_query(relation: str, key: Sequence[str]) -> exp.Select:
     """The keys that stand more than once among readable rows that have an identity."""
     columns = [_column(name) for name in key]
-    return exp.select(*columns).from_(relation).where(
-        _readable(), exp.Not(this=_is_null(columns[0].copy()))).group_by(*columns).having(
-            exp.GT(this=exp.Count(this=exp.Star()), expression=number_node(1)))
+    return (
+        exp.select(*columns)
+        .from_(relation)
+        .where(_readable(), exp.Not(this=_is_null(columns[0].copy())))
+        .group_by(*columns)
+        .having(exp.GT(this=exp.Count(this=exp.Star()), expression=number_node(1)))
+    )
 
 
 def keyed_verdicts_query(relation: str, keys: str, key: Sequence[str], columns: Sequence[str]) -> exp.Select:
     """``_row, verdict`` for the rows whose key stands in the relation ``keys`` and that do not stay."""
     same = exp.and_(*(exp.NullSafeEQ(this=_column(name, "r"), expression=_column(name, "k")) for name in key))
-    hits = exp.select(exp.alias_(_column("rowid", "r"), "_row"), *(_column(name, "r") for name in columns)).from_(
-        exp.alias_(exp.to_table(relation), "r", table=True)).join(
-            exp.alias_(exp.to_table(keys), "k", table=True), on=same).where(_is_null(_column(RAW_COLUMN, "r")))
+    hits = (
+        exp.select(exp.alias_(_column("rowid", "r"), "_row"), *(_column(name, "r") for name in columns))
+        .from_(exp.alias_(exp.to_table(relation), "r", table=True))
+        .join(exp.alias_(exp.to_table(keys), "k", table=True), on=same)
+        .where(_is_null(_column(RAW_COLUMN, "r")))
+    )
     # Rows of one key that are equal in every column make one group; a key with two groups is in conflict.
     groups = exp.select(
         "_row",
-        exp.alias_(exp.Window(this=exp.Min(this=exp.column("_row")), partition_by=[_column(n) for n in key]),
-                   "first_of_key"),
-        exp.alias_(exp.Window(this=exp.Min(this=exp.column("_row")), partition_by=[_column(n) for n in columns]),
-                   "first_of_content"),
+        exp.alias_(
+            exp.Window(this=exp.Min(this=exp.column("_row")), partition_by=[_column(n) for n in key]),
+            "first_of_key",
+        ),
+        exp.alias_(
+            exp.Window(this=exp.Min(this=exp.column("_row")), partition_by=[_column(n) for n in columns]),
+            "first_of_content",
+        ),
     ).from_(hits.subquery("hits"))
     with_conflict = exp.select(
-        "_row", "first_of_key", exp.alias_(exp.Window(
-            this=exp.Max(this=exp.column("first_of_content")), partition_by=[exp.column("first_of_key")]),
-            "last_content")).from_(groups.subquery("groups_"))
+        "_row",
+        "first_of_key",
+        exp.alias_(
+            exp.Window(
+                this=exp.Max(this=exp.column("first_of_content")), partition_by=[exp.column("first_of_key")]
+            ),
+            "last_content",
+        ),
+    ).from_(groups.subquery("groups_"))
     conflict = exp.GT(this=exp.column("last_content"), expression=exp.column("first_of_key"))
     verdict = exp.case().when(conflict, exp.Literal.string(CONFLICT)).else_(exp.Literal.string(DUPLICATE))
-    return exp.select("_row", exp.alias_(verdict, "verdict")).from_(with_conflict.subquery("judged")).where(
-        exp.or_(conflict.copy(), exp.GT(this=exp.column("_row"), expression=exp.column("first_of_key"))))
+    return (
+        exp.select("_row", exp.alias_(verdict, "verdict"))
+        .from_(with_conflict.subquery("judged"))
+        .where(
+            exp.or_(conflict.copy(), exp.GT(this=exp.column("_row"), expression=exp.column("first_of_key")))
+        )
+    )
 
 
 def repeated_rows_query(relation: str, columns: Sequence[str], key: Sequence[str]) -> exp.Select:
     """The number of rows beyond the first among equal readable rows without an identity."""
-    query = exp.select(exp.alias_(exp.Sub(this=exp.Count(this=exp.Star()), expression=number_node(1)), "extra")
-                       ).from_(relation).where(_readable()).group_by(*(_column(name) for name in columns)).having(
-                           exp.GT(this=exp.Count(this=exp.Star()), expression=number_node(1)))
+    query = (
+        exp.select(exp.alias_(exp.Sub(this=exp.Count(this=exp.Star()), expression=number_node(1)), "extra"))
+        .from_(relation)
+        .where(_readable())
+        .group_by(*(_column(name) for name in columns))
+        .having(exp.GT(this=exp.Count(this=exp.Star()), expression=number_node(1)))
+    )
     if key:
         query = query.where(_is_null(_column(key[0])))
     return exp.select(exp.func("COALESCE", exp.Sum(this=exp.column("extra")), number_node(0))).from_(
-        query.subquery("repeated"))
+        query.subquery("repeated")
+    )
 
 
 def whole_row_verdicts_query(relation: str, columns: Sequence[str], key: Sequence[str]) -> exp.Select:
     """``_row, verdict`` of the rows without an identity that repeat an earlier one."""
-    number = exp.Window(this=exp.RowNumber(), partition_by=[_column(name) for name in columns],
-                        order=exp.Order(expressions=[exp.Ordered(this=exp.column("rowid"), nulls_first=False)]))
-    inner = exp.select(exp.alias_(exp.column("rowid"), "_row"), exp.alias_(number, "number")).from_(relation).where(
-        _readable())
+    number = exp.Window(
+        this=exp.RowNumber(),
+        partition_by=[_column(name) for name in columns],
+        order=exp.Order(expressions=[exp.Ordered(this=exp.column("rowid"), nulls_first=False)]),
+    )
+    inner = (
+        exp.select(exp.alias_(exp.column("rowid"), "_row"), exp.alias_(number, "number"))
+        .from_(relation)
+        .where(_readable())
+    )
     if key:
         inner = inner.where(_is_null(_column(key[0])))
-    return exp.select("_row", exp.alias_(exp.Literal.string(DUPLICATE), "verdict")).from_(
-        inner.subquery("numbered")).where(exp.GT(this=exp.column("number"), expression=number_node(1)))
+    return (
+        exp.select("_row", exp.alias_(exp.Literal.string(DUPLICATE), "verdict"))
+        .from_(inner.subquery("numbered"))
+        .where(exp.GT(this=exp.column("number"), expression=number_node(1)))
+    )
 
 
-def accepted_query(relation: str, columns: Sequence[str], left_out: str | None,
-                   masks: dict[str, str] | None = None) -> exp.Select:
+def accepted_query(
+    relation: str, columns: Sequence[str], left_out: str | None, masks: dict[str, str] | None = None
+) -> exp.Select:
     """Accepted rows with ``_row`` and the contract's columns, masked ones replaced by their masked form.
 
     Args:
@@ -114,12 +151,18 @@ def accepted_query(relation: str, columns: Sequence[str], left_out: str | None,
         items.append(node)
     query = exp.select(*items).from_(exp.alias_(exp.to_table(relation), "t", table=True))
     for name, mask in masks.items():
-        query = query.join(exp.alias_(exp.to_table(mask), aliases[name], table=True), join_type="left",
-                           on=_column(name, "t").eq(exp.column("raw", table=aliases[name])))
+        query = query.join(
+            exp.alias_(exp.to_table(mask), aliases[name], table=True),
+            join_type="left",
+            on=_column(name, "t").eq(exp.column("raw", table=aliases[name])),
+        )
     query = query.where(_is_null(_column(RAW_COLUMN, "t")))
     if left_out:
-        query = query.join(exp.alias_(exp.to_table(left_out), "o", table=True), join_type="anti",
-                           on=_column("rowid", "t").eq(_column("_row", "o")))
+        query = query.join(
+            exp.alias_(exp.to_table(left_out), "o", table=True),
+            join_type="anti",
+            on=_column("rowid", "t").eq(_column("_row", "o")),
+        )
     return query
 
 
@@ -129,8 +172,11 @@ def refused_query(relation: str, columns: Sequence[str], left_out: str | None) -
     if left_out:
         conflicts = exp.select("_row").from_(left_out).where(exp.column("verdict").eq(CONFLICT))
         condition = exp.or_(condition, exp.In(this=exp.column("rowid"), query=conflicts.subquery()))
-    return exp.select(exp.alias_(exp.column("rowid"), "_row"), *(_column(name) for name in columns)).from_(
-        relation).where(condition)
+    return (
+        exp.select(exp.alias_(exp.column("rowid"), "_row"), *(_column(name) for name in columns))
+        .from_(relation)
+        .where(condition)
+    )
 
 
 def amount_expression(table: Table, present: Sequence[str]) -> exp.Expression | None:
@@ -147,5 +193,12 @@ def amount_expression(table: Table, present: Sequence[str]) -> exp.Expression | 
 
 def broken_count(condition: exp.Expression) -> exp.Expression:
     """The number of rows in which a condition surely does not hold."""
-    return exp.func("COALESCE", exp.Sum(this=exp.case().when(
-        exp.Not(this=exp.Paren(this=condition)), number_node(1)).else_(number_node(0))), number_node(0))
+    return exp.func(
+        "COALESCE",
+        exp.Sum(
+            this=exp.case()
+            .when(exp.Not(this=exp.Paren(this=condition)), number_node(1))
+            .else_(number_node(0))
+        ),
+        number_node(0),
+    )

@@ -43,8 +43,9 @@ def number_node(value: object) -> exp.Expression:
     return exp.Literal.number(str(value))
 
 
-def with_columns(relation: str, wanted: Mapping[str, str], present: frozenset[str],
-                 defaults: Mapping[str, exp.Expression]) -> exp.Select:
+def with_columns(
+    relation: str, wanted: Mapping[str, str], present: frozenset[str], defaults: Mapping[str, exp.Expression]
+) -> exp.Select:
     """All ``wanted`` columns (name → SQL type) of a relation; an absent one is its default, or NULL."""
     items: list[exp.Expression] = []
     for name, sql_type in wanted.items():

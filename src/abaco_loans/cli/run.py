@@ -1,0 +1,157 @@
+"""``abaco run``: a tape in, KPIs out."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from abaco_loans.cli import show
+from abaco_loans.errors import UsageError
+
+
+def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
+    """A date option, written YYYY-MM-DD."""
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise UsageError(
+            f"{value!r} is not a date",
+            code="CLI-103",
+            where=f"--{(param.name or '').replace('_', '-')}",
+            hint="write it like 2025-11-30",
+        ) from None
+
+
+@click.command()
+@click.argument("tape", type=click.Path(path_type=Path))
+@click.option(
+    "--as-of", callback=day, help="Date to calculate at (YYYY-MM-DD) [default: the latest of the tape]."
+)
+@click.option("--definition", help="Definition to use [default: that of the layout].")
+@click.option("--release", help="Release to use [default: the active one].")
+@click.option("--layout", help="bucketed, snapshot or servicing [default: recognised from the header].")
+@click.option("--mapping", help="Mapping to read the tape with [default: the one that fits].")
+@click.option("--strict", is_flag=True, help="Stop if any row is refused.")
+@click.option("--csv", "csv_too", is_flag=True, help="Write the clean tape as CSV too.")
+@click.option("--all", "everything", is_flag=True, help="Show KPIs that this tape cannot answer, too.")
+@show.common
+def run(
+    tape: Path,
+    as_of: date | None,
+    definition: str | None,
+    release: str | None,
+    layout: str | None,
+    mapping: str | None,
+    strict: bool,
+    csv_too: bool,
+    everything: bool,
+    workspace: Path | None,
+    as_json: bool,
+) -> None:
+    """Run TAPE (a file, or the folder of a servicing extract) through the pipeline.
+
+    Reads and checks every row, computes the KPIs, publishes files under outputs/, and records it all. The same
+    tape again gives the earlier result. Exit code 3 when the tape cannot be used; the last good outputs stay.
+    """
+    document, changes = run_once(
+        tape,
+        workspace,
+        as_of=as_of,
+        definition=definition,
+        release=release,
+        layout=layout,
+        mapping=mapping,
+        strict=strict,
+        csv_too=csv_too,
+    )
+    if as_json:
+        show.print_json(document)
+    else:
+        print_run(document, changes, everything=everything)
+
+
+def run_once(tape: Path, workspace: Path | None, **asked: Any) -> tuple[dict[str, Any], dict[str, Decimal]]:
+    """Run a tape and give its document and the changes since the last date."""
+    from abaco_loans import wiring
+    from abaco_loans.operations.run_report import changes, run_document
+    from abaco_loans.operations.run_tape import RunRequest, run_tape
+    from abaco_loans.operations.workspace import find_workspace
+
+    place = find_workspace(workspace, os.environ)
+    tell = show.progress()
+    try:
+        outcome = run_tape(RunRequest(path=tape, **asked), wiring.run_tools(place, os.environ, tell))
+    finally:
+        tell("")
+    document = run_document(outcome, place)
+    with wiring.open_records(place) as records:
+        moved = changes(outcome, records.reader, document)
+    return document, moved
+
+
+def print_run(document: dict[str, Any], changes: dict[str, Decimal], *, everything: bool) -> None:
+    """The run as a person reads it."""
+    tape, rows = document["tape"], document["rows"]
+    found = " (found: run before)" if document["earlier"] else ""
+    click.echo(
+        f"{show.plain(tape['path'])}: {tape['layout']}, as of {document['as_of']},"
+        f" definition {document['definition']}, release {document['release']}{found}"
+    )
+    click.echo(
+        f"rows: {rows['in']:,} in = {rows['accepted']:,} accepted + {rows['quarantined']:,} quarantined"
+        f" + {rows['duplicates']:,} duplicates\n"
+    )
+    print_kpis(document["kpis"], changes, everything=everything)
+    for warning in document["warnings"]:
+        worth = f", {show.number(warning['amount'])}" if warning.get("amount") else ""
+        click.echo(
+            click.style("note: ", fg="yellow")
+            + f"{show.plain(warning['text'])}: {warning['count']:,}{worth} ({warning['code']})"
+        )
+    if rows["quarantined"]:
+        click.echo("`abaco quarantine` lists what was refused, and why")
+    folder = str(Path(document["outputs"][0]["path"]).parent)
+    click.echo(f"\nrun {document['run_id']}; files in {folder}")
+
+
+def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything: bool) -> None:
+    """The KPI table: value, status in colour and words, against its threshold, change, bounds."""
+    shown = {name: item for name, item in kpis.items() if everything or item["status"] != "not_computable"}
+    rows = []
+    for name, item in shown.items():
+        bounds = (
+            ""
+            if item["low"] in (None, item["value"]) and item["high"] in (None, item["value"])
+            else (f"{show.number(item['low'])} .. {show.number(item['high'])}")
+        )
+        moved = f"{changes[name]:+,f}" if name in changes else ""
+        note = item["held"] or (item["reason"] if everything else "")
+        rows.append(
+            (
+                name,
+                show.number(item["value"]),
+                item["unit"],
+                show.coloured(item["status"]),
+                item.get("against", ""),
+                moved,
+                bounds,
+                note,
+            )
+        )
+    header = ("KPI", "value", "unit", "status", "against", "change", "if quarantine came back", "note")
+    used = [index for index in range(len(header)) if index < 4 or any(row[index] for row in rows)]
+    show.table(
+        [header[index] for index in used],
+        [[row[index] for index in used] for row in rows],
+        right=[used.index(index) for index in (1, 5, 6) if index in used],
+    )
+    left = len(kpis) - len(shown)
+    if left:
+        click.echo(f"{left} KPIs cannot be computed from this tape (--all shows why)")

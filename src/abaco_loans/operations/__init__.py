@@ -1,0 +1,1 @@
+"""The verbs of the product. They take Protocols; `wiring` picks the classes."""

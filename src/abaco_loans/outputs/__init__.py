@@ -1,0 +1,1 @@
+"""Where results go: published all or nothing, sealed by hashes, never changed afterwards."""
