@@ -70,9 +70,7 @@ def install(wheel: Path, target: Path) -> Path:
 def use(command: Path, folder: Path) -> int:
     """Go from nothing to KPIs in ``folder`` with the installed command; give the number of KPIs."""
     abaco = str(command)
-    expected = run(
-        [str(command.parent / "python"), "-c", "import abaco_loans as a; print(a.__version__)"], folder
-    )
+    expected = run([str(command.parent / "python"), "-c", "import abaco_loans as a; print(a.__version__)"], folder)
     version = run([abaco, "--version"], folder)
     if expected.strip() not in version:
         stop(f"abaco --version says {version.strip()!r}, the package {expected.strip()!r}")
@@ -94,9 +92,7 @@ def use(command: Path, folder: Path) -> int:
 def run(arguments: list[str], folder: Path) -> str:
     """Standard output of a command that must succeed, run in ``folder`` without our variables."""
     kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "ABACO"))
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "ABACO"))
     }
     done = subprocess.run(
         arguments, cwd=folder, env=kept, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

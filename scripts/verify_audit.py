@@ -243,8 +243,7 @@ def check_anchors(ledger: Ledger, trusted: str) -> None:
             raise Bad(
                 agreed + 1,
                 "rewritten",
-                f"the chain was rewritten somewhere in events {agreed + 1} to {count}:"
-                " the anchor holds another head",
+                f"the chain was rewritten somewhere in events {agreed + 1} to {count}: the anchor holds another head",
             )
         agreed = count
 
@@ -258,9 +257,7 @@ def _anchor_holds(anchor: dict[str, Any], key: str) -> bool:
         message = canonical(signed)
     except (ValueError, TypeError):
         return False
-    return anchor["key_id"] == hashlib.sha256(public).hexdigest()[:32] and signature_holds(
-        public, message, signature
-    )
+    return anchor["key_id"] == hashlib.sha256(public).hexdigest()[:32] and signature_holds(public, message, signature)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -286,9 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not ledger.anchors:
         sys.stdout.write("note: no anchor; a ledger cut short or wholly rewritten would look the same\n")
     elif not trusted:
-        sys.stdout.write(
-            f"note: signed by {ledger.key}, the key inside the file; compare it with yours (--key)\n"
-        )
+        sys.stdout.write(f"note: signed by {ledger.key}, the key inside the file; compare it with yours (--key)\n")
     return 0
 
 
@@ -299,9 +294,7 @@ def _key(given: str) -> str:
         if given and len(bytes.fromhex(text)) != 32:
             raise ValueError("32 bytes are needed")
     except (OSError, ValueError) as error:
-        raise NoExport(
-            f"--key {given}: neither 64 hex digits nor a file that holds them ({error})"
-        ) from error
+        raise NoExport(f"--key {given}: neither 64 hex digits nor a file that holds them ({error})") from error
     return text.lower()
 
 

@@ -32,9 +32,7 @@ def factoring_dir() -> Path:
     """
     data = Path(os.environ.get("ABACO_SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
     folder = data / "factoring"
-    missing = [
-        name for name in ("loans.csv", "schedules.csv", "transactions.csv") if not (folder / name).is_file()
-    ]
+    missing = [name for name in ("loans.csv", "schedules.csv", "transactions.csv") if not (folder / name).is_file()]
     if not missing:
         return folder
     text = (

@@ -124,9 +124,7 @@ def sql_is_a_tree(source: Source) -> Iterator[Breach]:
     advice = "SQL put together from text: build it as a sqlglot tree, or bind a parameter"
     for node in ast.walk(source.tree):
         match node:
-            case ast.JoinedStr(values=values) if any(
-                isinstance(value, ast.FormattedValue) for value in values
-            ):
+            case ast.JoinedStr(values=values) if any(isinstance(value, ast.FormattedValue) for value in values):
                 text = "".join(str(v.value) if isinstance(v, ast.Constant) else "{}" for v in values)
             case ast.BinOp(op=ast.Mod() | ast.Add(), left=ast.Constant(value=str(text))):
                 pass
@@ -191,9 +189,7 @@ def no_blind_except(source: Source) -> Iterator[Breach]:
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
-        blind = any(
-            kind is None or dotted(kind).split(".")[-1] in {"Exception", "BaseException"} for kind in caught
-        )
+        blind = any(kind is None or dotted(kind).split(".")[-1] in {"Exception", "BaseException"} for kind in caught)
         if blind and not isinstance(node.body[-1], ast.Raise):
             yield node.lineno, "blind except: name what can happen here"
 
@@ -260,10 +256,7 @@ def pure_rooms_touch_nothing(source: Source) -> Iterator[Breach]:
         if IMPURE_RANDOM.match(name):
             yield line, f"{name}: take a random.Random as an argument"
     for call, name in calls(source):
-        if (
-            name in {"open", "io.open", "input", "exec", "eval", "__import__"}
-            or name.split(".")[-1] in IMPURE_METHODS
-        ):
+        if name in {"open", "io.open", "input", "exec", "eval", "__import__"} or name.split(".")[-1] in IMPURE_METHODS:
             yield call.lineno, f"{name}(...) in a pure room"
         if IMPURE_RANDOM.match(name):
             yield call.lineno, f"{name}(...): take a random.Random as an argument"
@@ -278,9 +271,7 @@ def everything_public_is_explained(source: Source) -> Iterator[Breach]:
 
 def _unexplained(parent: ast.Module | ast.ClassDef) -> Iterator[Breach]:
     for node in parent.body:
-        if not isinstance(
-            node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        ) or node.name.startswith("_"):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
             continue
         derived = {dotted(decorator).split(".")[-1] for decorator in node.decorator_list} & {
             "overload",

@@ -163,9 +163,7 @@ RULES = (
         ),
         keeps=(
             *in_room("operations/x.py", "import os", "from pathlib import Path", "a = open('x')"),
-            *in_room(
-                "tape/x.py", "from pathlib import PurePath", "a = random.Random(seed)", "b = a.choice(c)"
-            ),
+            *in_room("tape/x.py", "from pathlib import PurePath", "a = random.Random(seed)", "b = a.choice(c)"),
         ),
     ),
     Planted(
@@ -194,9 +192,7 @@ RULES = (
             "@click.option('--a')\ndef f(a):\n    pass",
         ),
         keeps=(
-            *in_room(
-                "cli/x.py", "@click.command()\n@click.option('--a', help='A.')\ndef f():\n    '''Do it.'''"
-            ),
+            *in_room("cli/x.py", "@click.command()\n@click.option('--a', help='A.')\ndef f():\n    '''Do it.'''"),
             *in_room("cli/x.py", "@click.command(help='Do it.')\ndef f():\n    pass"),
         ),
     ),
@@ -231,9 +227,7 @@ def test_rule_sees_each_planted_breach(planted: Planted) -> None:
 
 @pytest.mark.parametrize("planted", BY_NAME)
 def test_rule_lets_what_keeps_it_pass(planted: Planted) -> None:
-    refused = [
-        (text, found) for path, text in planted.keeps if (found := list(planted.rule(parsed(path, text))))
-    ]
+    refused = [(text, found) for path, text in planted.keeps if (found := list(planted.rule(parsed(path, text))))]
     assert refused == []
 
 
@@ -251,9 +245,7 @@ def sources() -> list[Source]:
 def test_rule_holds(planted: Planted, sources: list[Source]) -> None:
     looked_at = [source for source in sources if PurePosixPath(source.path).parts[0] in planted.folders]
     assert looked_at, f"nothing to look at in {planted.folders}"
-    breaches = [
-        f"{source.path}:{line}: {what}" for source in looked_at for line, what in planted.rule(source)
-    ]
+    breaches = [f"{source.path}:{line}: {what}" for source in looked_at for line, what in planted.rule(source)]
     assert not breaches, f"{planted.rule.__doc__}\n" + "\n".join(breaches)
 
 
@@ -300,9 +292,7 @@ def test_every_error_code_is_documented_and_every_documented_one_exists(sources:
     missing = {code: path for code, path in sorted(raised.items()) if code not in documented}
     assert not missing, f"raised, but not in docs/errors.md: {missing}"
     mentioned = {code for source in product for code in codes_in(source.text)}
-    assert documented <= mentioned, (
-        f"in docs/errors.md, but nowhere in src/: {sorted(documented - mentioned)}"
-    )
+    assert documented <= mentioned, f"in docs/errors.md, but nowhere in src/: {sorted(documented - mentioned)}"
 
 
 # --- the command line as it runs ----------------------------------------------------------------------------
@@ -350,9 +340,7 @@ MACHINE = re.compile(
 def named_places(text: str) -> list[tuple[int, str]]:
     """Lines of a text that name a place of one machine, or a package registry."""
     return [
-        (number, match.group())
-        for number, line in enumerate(text.splitlines(), 1)
-        for match in MACHINE.finditer(line)
+        (number, match.group()) for number, line in enumerate(text.splitlines(), 1) for match in MACHINE.finditer(line)
     ]
 
 

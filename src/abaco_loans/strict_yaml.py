@@ -71,9 +71,7 @@ def parse(text: str, *, name: str) -> Document:
 class _Builder:
     """Turns a stream of YAML events into plain data, refusing what could surprise."""
 
-    def __init__(
-        self, events: Iterator[yaml.Event], name: str, lines: dict[tuple[str | int, ...], int]
-    ) -> None:
+    def __init__(self, events: Iterator[yaml.Event], name: str, lines: dict[tuple[str | int, ...], int]) -> None:
         self._events = events
         self._name = name
         self._lines = lines
@@ -100,9 +98,7 @@ class _Builder:
 
     def _value(self, event: yaml.Event, path: tuple[str | int, ...]) -> Any:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise self._refusal(
-                event, "CFG-102", "aliases and anchors (& and *) are not read", "write the value out"
-            )
+            raise self._refusal(event, "CFG-102", "aliases and anchors (& and *) are not read", "write the value out")
         if getattr(event, "tag", None):
             raise self._refusal(event, "CFG-102", f"the tag {event.tag!r} is not read", "remove the tag")
         if len(path) > _DEPTH_MAX:

@@ -27,16 +27,12 @@ def actor() -> str:
         return "unknown"
 
 
-def open_engine(
-    workspace: Workspace, scratch: Path, folders: list[Path], threads: int | None = None
-) -> Engine:
+def open_engine(workspace: Workspace, scratch: Path, folders: list[Path], threads: int | None = None) -> Engine:
     """The engine of this workspace, bounded as its settings say and locked into the given folders."""
     from abaco_loans.engines.duckdb import DuckDB
 
     settings = workspace.settings
-    return DuckDB(
-        scratch=scratch, folders=folders, memory_mb=settings.memory_mb, threads=threads or settings.threads
-    )
+    return DuckDB(scratch=scratch, folders=folders, memory_mb=settings.memory_mb, threads=threads or settings.threads)
 
 
 @contextmanager

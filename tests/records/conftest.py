@@ -40,9 +40,7 @@ def store(url: str, clock: FixedClock) -> Iterator[Store]:
 
 @pytest.fixture
 def run_start() -> Callable[..., RunStart]:
-    def make(
-        run_id: str = "r1", *, as_of: date = date(2026, 3, 31), definition: str = "portfolio"
-    ) -> RunStart:
+    def make(run_id: str = "r1", *, as_of: date = date(2026, 3, 31), definition: str = "portfolio") -> RunStart:
         return RunStart(
             run_id=run_id,
             release="v2",

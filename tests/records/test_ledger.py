@@ -46,9 +46,7 @@ SCRIPT = _load_script()
 def make_chain(count: int = COUNT, *, word: str = "v") -> Chain:
     made: list[Event] = []
     for seq in range(1, count + 1):
-        new = NewEvent(
-            action="run.noted", subject=f"r{seq}", payload={word: str(seq), "list": [1, None, True]}
-        )
+        new = NewEvent(action="run.noted", subject=f"r{seq}", payload={word: str(seq), "list": [1, None, True]})
         at = (START + timedelta(minutes=seq)).isoformat(timespec="microseconds")
         head = made[-1].hash if made else GENESIS
         made.append(chained(new, seq=seq, recorded_at=at, actor="ana", previous_hash=head))
@@ -309,9 +307,7 @@ def test_script_sorts_keys_by_utf16_code_units() -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.data())
-def test_script_verifies_ed25519_as_cryptography_signs(
-    seed: bytes, message: bytes, data: st.DataObject
-) -> None:
+def test_script_verifies_ed25519_as_cryptography_signs(seed: bytes, message: bytes, data: st.DataObject) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)
     public, signature = key.public_key().public_bytes_raw(), key.sign(message)
     assert SCRIPT.signature_holds(public, message, signature)

@@ -123,9 +123,7 @@ def test_migration_waits_for_the_lock(
     assert "runs" in tables(tmp_path / "abaco.db")
 
 
-def test_disk_full_while_migrating_leaves_nothing(
-    url: str, tmp_path: Path, in_child: Child, outcome: Outcome
-) -> None:
+def test_disk_full_while_migrating_leaves_nothing(url: str, tmp_path: Path, in_child: Child, outcome: Outcome) -> None:
     import resource
 
     def work() -> None:

@@ -62,20 +62,14 @@ def test_the_store_hands_out_the_protocols(store: Store) -> None:
     assert writer is not None
 
 
-def test_a_run_comes_back_as_it_was_recorded(
-    store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi
-) -> None:
-    started = store.writer.start(
-        run_start(), [NewEvent(action="tape.staged", subject="r1", payload={"bytes": 5})]
-    )
+def test_a_run_comes_back_as_it_was_recorded(store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi) -> None:
+    started = store.writer.start(run_start(), [NewEvent(action="tape.staged", subject="r1", payload={"bytes": 5})])
     assert (started.status, started.attempt, started.rows, started.finished_at) == ("running", 1, None, None)
     values = [
         kpi(),
         kpi(kpi_id="risk.par_90", value=None),
         kpi(value="1E+2", segment="product", segment_value="fácil"),
-        dataclasses.replace(
-            kpi(kpi_id="x"), low=Decimal("-0.10"), high=Decimal("33.333333333333333333333333333")
-        ),
+        dataclasses.replace(kpi(kpi_id="x"), low=Decimal("-0.10"), high=Decimal("33.333333333333333333333333333")),
     ]
     finished = store.writer.finish(
         "r1", run_finish, values, COUNTS, [NewEvent(action="published", subject="r1", payload={})]
@@ -126,13 +120,9 @@ def test_every_pair_of_states(store: Store, run_start: Start, run_finish: RunFin
             assert store.head() == before
 
 
-def test_restart_clears_the_failed_attempt(
-    store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi
-) -> None:
+def test_restart_clears_the_failed_attempt(store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi) -> None:
     store.writer.start(run_start())
-    refused = store.writer.refuse(
-        "r1", ERROR, COUNTS, RowCounts(rows_in=3, accepted=0, quarantined=3, duplicate=0)
-    )
+    refused = store.writer.refuse("r1", ERROR, COUNTS, RowCounts(rows_in=3, accepted=0, quarantined=3, duplicate=0))
     assert refused.error == ERROR
     assert len(store.reader.quarantine_counts("r1")) == 2
     again = store.writer.start(run_start())
@@ -160,9 +150,7 @@ def test_restart_with_other_inputs_is_refused(store: Store, run_start: Start) ->
     store.writer.start(dataclasses.replace(run_start(), tape_path="copy of tape.csv"))
 
 
-def test_late_write_of_an_attempt_that_was_taken_over(
-    store: Store, run_start: Start, run_finish: RunFinish
-) -> None:
+def test_late_write_of_an_attempt_that_was_taken_over(store: Store, run_start: Start, run_finish: RunFinish) -> None:
     first = store.writer.start(run_start())
     second = store.writer.start(run_start())
     with pytest.raises(WorldError, match="REC-109"):
@@ -203,9 +191,7 @@ def finish_run(store: Store, start: RunStart, finish: RunFinish, *values: KpiRow
     store.writer.finish(start.run_id, finish, values)
 
 
-def test_history_keeps_what_was_said_before(
-    store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi
-) -> None:
+def test_history_keeps_what_was_said_before(store: Store, run_start: Start, run_finish: RunFinish, kpi: Kpi) -> None:
     march, april = date(2026, 3, 31), date(2026, 4, 30)
     finish_run(store, run_start("b", as_of=april), run_finish, kpi("b", value="3", as_of=april))
     finish_run(
@@ -223,16 +209,12 @@ def test_history_keeps_what_was_said_before(
         (april, Decimal(3)),
     ]
     assert [row.run_id for row in store.reader.history("risk.par_30", as_of=march)] == ["a", "c"]
-    assert [row.value for row in store.reader.history("risk.par_30", segment="p", segment_value="x")] == [
-        Decimal(9)
-    ]
+    assert [row.value for row in store.reader.history("risk.par_30", segment="p", segment_value="x")] == [Decimal(9)]
     assert [run.run_id for run in store.reader.list()] == ["c", "a", "b"]
     assert [run.run_id for run in store.reader.list(limit=1)] == ["c"]
 
 
-def test_previous_values(
-    store: Store, clock: FixedClock, run_start: Start, run_finish: RunFinish, kpi: Kpi
-) -> None:
+def test_previous_values(store: Store, clock: FixedClock, run_start: Start, run_finish: RunFinish, kpi: Kpi) -> None:
     jan, feb, mar = date(2026, 1, 31), date(2026, 2, 28), date(2026, 3, 31)
     finish_run(store, run_start("feb1", as_of=feb), run_finish, kpi("feb1", value="1", as_of=feb))
     clock.move_to(datetime.fromisoformat("2020-01-01T00:00:00+00:00"))  # order never comes from the clock
@@ -301,9 +283,7 @@ def test_altered_results_are_never_shown(
     reads: dict[str, Callable[[], object]] = {
         "kpi_values": lambda: store.reader.kpi_values("r1"),
         "history": lambda: store.reader.history("risk.par_30"),
-        "previous_values": lambda: store.reader.previous_values(
-            before=date(2027, 1, 1), definition="portfolio"
-        ),
+        "previous_values": lambda: store.reader.previous_values(before=date(2027, 1, 1), definition="portfolio"),
         "get": lambda: store.reader.get("r1"),
         "list": store.reader.list,
         "latest_finished": store.reader.latest_finished,
@@ -316,9 +296,7 @@ def test_altered_results_are_never_shown(
     assert store.faults() != ()
 
 
-def test_a_run_with_a_fresh_seal_is_found_by_the_ledger(
-    store: Store, run_start: Start, run_finish: RunFinish
-) -> None:
+def test_a_run_with_a_fresh_seal_is_found_by_the_ledger(store: Store, run_start: Start, run_finish: RunFinish) -> None:
     store.writer.start(run_start("r1"))
     store.writer.finish("r1", run_finish, [])
     with store._database.read() as connection:

@@ -277,9 +277,7 @@ def test_too_many_open_files_names_the_path(
     assert outcome(in_child(work)) == 0
 
 
-def test_disk_full_keeps_what_was_there(
-    url: str, clock: FixedClock, in_child: Child, outcome: Outcome
-) -> None:
+def test_disk_full_keeps_what_was_there(url: str, clock: FixedClock, in_child: Child, outcome: Outcome) -> None:
     with open_store(url, clock=clock, actor="ana") as store:
         store.append([NOTE])
         assert store.path is not None

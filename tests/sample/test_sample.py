@@ -191,9 +191,7 @@ def test_a_write_off_falls_on_the_first_day_beyond_180() -> None:
         assert before.days_past_due == WRITE_OFF_AFTER_DAYS and before.outstanding > 0
         assert after.is_written_off and after.days_past_due == WRITE_OFF_AFTER_DAYS + 1
         booked = [item for item in loan.movements if item.kind is Kind.WRITE_OFF]
-        assert [(item.on, item.principal) for item in booked] == [
-            (loan.written_off_on, after.written_off_balance)
-        ]
+        assert [(item.on, item.principal) for item in booked] == [(loan.written_off_on, after.written_off_balance)]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 7])
@@ -225,9 +223,7 @@ def test_all_that_can_happen_happens() -> None:
     assert any(item.principal == 0 and item.interest < 0 for item in payments), "rebates"
     assert any(item.principal < 0 for item in payments), "reversals"
     assert any(loan.restructured_on for loan in loans)
-    assert any(loan.written_off_on and loan.movements[-1].on > loan.written_off_on for loan in loans), (
-        "recoveries"
-    )
+    assert any(loan.written_off_on and loan.movements[-1].on > loan.written_off_on for loan in loans), "recoveries"
     kinds = {stumble.trouble for stumble in plan_troubles(spec, make_drafts(spec)).values()}
     assert kinds == set(Trouble) - {Trouble.NONE}
     late = [state_at(loan, spec.end).days_past_due for loan in loans]

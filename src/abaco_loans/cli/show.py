@@ -94,21 +94,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     """A table in plain text; columns in ``right`` are set to the right."""
     cells = [[plain_cell(cell) for cell in row] for row in rows]
     widths = [
-        max([len(title), *(len(click.unstyle(row[index])) for row in cells)])
-        for index, title in enumerate(header)
+        max([len(title), *(len(click.unstyle(row[index])) for row in cells)]) for index, title in enumerate(header)
     ]
     click.echo(
         "  ".join(
-            _pad(title, width, index in right)
-            for index, (title, width) in enumerate(zip(header, widths, strict=True))
+            _pad(title, width, index in right) for index, (title, width) in enumerate(zip(header, widths, strict=True))
         ).rstrip()
     )
     click.echo("  ".join("-" * width for width in widths))
     for row in cells:
         click.echo(
             "  ".join(
-                _pad(cell, width, index in right)
-                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+                _pad(cell, width, index in right) for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
         )
 

@@ -40,17 +40,11 @@ def init(folder: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--loans", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="Loans in the book."
-)
-@click.option(
-    "--months", type=click.IntRange(1, 240), default=24, show_default=True, help="Months of history."
-)
+@click.option("--loans", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="Loans in the book.")
+@click.option("--months", type=click.IntRange(1, 240), default=24, show_default=True, help="Months of history.")
 @click.option("--seed", type=int, default=7, show_default=True, help="The same seed gives the same files.")
 @click.option("--end", callback=day, help="Date of the tapes [default: 2025-11-30].")
-@click.option(
-    "--currencies", type=click.IntRange(1, 2), default=1, show_default=True, help="2 adds loans in HNL."
-)
+@click.option("--currencies", type=click.IntRange(1, 2), default=1, show_default=True, help="2 adds loans in HNL.")
 @click.option("--dirty", type=click.FloatRange(0, 0.5), default=0.0, help="Share of rows to spoil.")
 @click.option(
     "--out",
@@ -92,8 +86,7 @@ def sample(
         )
         return
     click.echo(
-        f"{summary.loans:,} loans of {summary.customers:,} customers, {summary.open_loans:,} open on"
-        f" {summary.end}"
+        f"{summary.loans:,} loans of {summary.customers:,} customers, {summary.open_loans:,} open on {summary.end}"
     )
     for name, rows in summary.rows.items():
         click.echo(f"  {out}/{name}: {rows:,} rows")

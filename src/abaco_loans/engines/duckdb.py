@@ -38,9 +38,7 @@ class DuckDB:
             ("enable_external_access", exp.false()),
             ("lock_configuration", exp.true()),
         ):
-            self.execute(
-                exp.Set(expressions=[exp.SetItem(this=exp.EQ(this=exp.column(setting), expression=value))])
-            )
+            self.execute(exp.Set(expressions=[exp.SetItem(this=exp.EQ(this=exp.column(setting), expression=value))]))
 
     def columns(self, staged: StagedFile) -> tuple[str, ...]:
         """See :class:`abaco_loans.engines.base.Engine`."""
@@ -149,15 +147,13 @@ def _relation(staged: StagedFile) -> exp.Select:
     path = exp.Literal.string(staged.path)
     if staged.format is TextFormat.PARQUET:
         texts = [
-            exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True)
-            for name in staged.header
+            exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True) for name in staged.header
         ]
         return exp.select(*texts).from_(exp.Anonymous(this="read_parquet", expressions=[path]))
     names = ((LINE_COLUMN,) if staged.has_line_column else ()) + staged.header
     types = exp.Struct(
         expressions=[
-            exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.Literal.string("VARCHAR"))
-            for name in names
+            exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.Literal.string("VARCHAR")) for name in names
         ]
     )
     named: list[tuple[str, exp.Expression]] = [

@@ -58,9 +58,7 @@ def prices_query(components: Sequence[Component], relation: str, unreadable: Col
     return exp.select(*totals).from_(inner.subquery("per_key"))
 
 
-def _row_range(
-    item: Component, unreadable: Collection[str]
-) -> tuple[exp.Expression, exp.Expression, exp.Expression]:
+def _row_range(item: Component, unreadable: Collection[str]) -> tuple[exp.Expression, exp.Expression, exp.Expression]:
     argument = item.argument
     assert argument is not None  # `priceable` gives sums only
     zero = number_node(0)

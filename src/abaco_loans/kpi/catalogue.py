@@ -161,8 +161,7 @@ def _kpi(entry: _Entry, where: str) -> Kpi:
         valid_range=ValidRange(
             least=entry.valid_range.min, greatest=entry.valid_range.max, clamp=entry.valid_range.clamp
         ),
-        thresholds=limits
-        and Thresholds(warning=limits.warning, critical=limits.critical, direction=limits.direction),
+        thresholds=limits and Thresholds(warning=limits.warning, critical=limits.critical, direction=limits.direction),
         owner=entry.owner,
         departments=tuple(entry.departments),
         refresh=entry.refresh,

@@ -173,9 +173,7 @@ def _customer_statement(
     components: Sequence[Component], calculation: Calculation, dimensions: tuple[str, ...]
 ) -> Statement:
     """First one row a customer (and cell), ranked by outstanding, then the aggregates over these."""
-    columns = list(
-        dict.fromkeys(name for item in components for name in item.columns if name != CUSTOMER_RANK)
-    )
+    columns = list(dict.fromkeys(name for item in components for name in item.columns if name != CUSTOMER_RANK))
     if "outstanding_usd" in calculation.columns and "outstanding_usd" not in columns:
         columns.append("outstanding_usd")
     flags = [f"grouping_{index}" for index in range(len(dimensions))]

@@ -61,9 +61,7 @@ def evaluate(
     for segment, _ in by_place:
         counts[segment] = counts.get(segment, 0) + 1
     left_out = {segment: count for segment, count in counts.items() if count > CELLS_MAX}
-    hidden = suppressed_cells(
-        {place: cell[Grain.LOAN] for place, cell in by_place.items() if Grain.LOAN in cell}
-    )
+    hidden = suppressed_cells({place: cell[Grain.LOAN] for place, cell in by_place.items() if Grain.LOAN in cell})
     segments: list[KpiResult] = []
     for place, found_here in by_place.items():
         if place[0] not in left_out:
@@ -105,9 +103,7 @@ def _in_place(
     failed: dict[str, str] = {}
     results: list[KpiResult] = []
     for kpi in compiled.catalogue.kpis:
-        result, exact, bound = _one(
-            kpi, compiled, cells, known, failed, prices, ranges, segment, segment_value
-        )
+        result, exact, bound = _one(kpi, compiled, cells, known, failed, prices, ranges, segment, segment_value)
         results.append(result)
         if exact is None:
             failed[kpi.id] = result.reason
@@ -204,9 +200,7 @@ def _with(result: KpiResult, **changes: object) -> KpiResult:
 def _held(exact: Ratio, kpi: Kpi) -> tuple[Ratio, str]:
     limits = kpi.valid_range
     if limits.clamp and limits.greatest is not None and as_decimal(exact) > limits.greatest:
-        return as_ratio(
-            limits.greatest
-        ), f"held at {limits.greatest}; computed {rounded(as_decimal(exact), 4)}"
+        return as_ratio(limits.greatest), f"held at {limits.greatest}; computed {rounded(as_decimal(exact), 4)}"
     if limits.clamp and limits.least is not None and as_decimal(exact) < limits.least:
         return as_ratio(limits.least), f"held at {limits.least}; computed {rounded(as_decimal(exact), 4)}"
     return exact, ""
@@ -214,9 +208,7 @@ def _held(exact: Ratio, kpi: Kpi) -> tuple[Ratio, str]:
 
 def _status(kpi: Kpi, value: Decimal) -> Status:
     limits = kpi.valid_range
-    if (limits.least is not None and value < limits.least) or (
-        limits.greatest is not None and value > limits.greatest
-    ):
+    if (limits.least is not None and value < limits.least) or (limits.greatest is not None and value > limits.greatest):
         return Status.OUT_OF_RANGE
     return judged(value, kpi.thresholds)
 
@@ -265,7 +257,5 @@ def _ends(kpi: Kpi, exact: Ratio, bound: Interval | None) -> dict[str, Decimal |
     ends = {}
     for name, end, rounding in (("low", bound[0], ROUND_FLOOR), ("high", bound[1], ROUND_CEILING)):
         number = as_decimal((end.numerator, end.denominator))
-        ends[name] = (
-            rounded(number, kpi.precision) if end == point else rounded(number, kpi.precision, rounding)
-        )
+        ends[name] = rounded(number, kpi.precision) if end == point else rounded(number, kpi.precision, rounding)
     return ends

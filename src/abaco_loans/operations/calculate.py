@@ -158,13 +158,9 @@ def calculate(
     """
     day, warnings = choose_date(tape, engine, as_of)
     calculation = _calculation(tape, engine, definition, day, reporting_currency, warnings)
-    engine.execute(
-        exp.Create(this=exp.to_table(TABLE), kind="TABLE", expression=calculation.query, replace=True)
-    )
+    engine.execute(exp.Create(this=exp.to_table(TABLE), kind="TABLE", expression=calculation.query, replace=True))
     dimensions = [name for name in dimensions_of(tape.contract) if name in calculation.dimensions]
-    compiled = compile_catalogue(
-        release.catalogue, calculation, dimensions if segments else (), _never_null(tape)
-    )
+    compiled = compile_catalogue(release.catalogue, calculation, dimensions if segments else (), _never_null(tape))
     cells = run_statements(compiled, engine)
     rows_in, accepted, quarantined, duplicates = tape.totals
     failed = {item.code for report in tape.files for item in report.refusals}
@@ -189,9 +185,7 @@ def calculate(
 
 def run_statements(compiled: Compiled, engine: Engine) -> dict[Grain, list[Cell]]:
     """The cells of every grain's statement, as the engine finds them now."""
-    return {
-        statement.grain: statement.cells(engine.rows(statement.query)) for statement in compiled.statements
-    }
+    return {statement.grain: statement.cells(engine.rows(statement.query)) for statement in compiled.statements}
 
 
 def _never_null(tape: ReadTape) -> frozenset[str]:
@@ -210,9 +204,7 @@ def _calculation(
     return _tape_calculation(tape, report.accepted_relation, definition, day, currency)
 
 
-def _tape_calculation(
-    tape: ReadTape, relation: str, definition: Definition, day: date, currency: str
-) -> Calculation:
+def _tape_calculation(tape: ReadTape, relation: str, definition: Definition, day: date, currency: str) -> Calculation:
     present = tape.file("tape").present
     if tape.layout == "bucketed":
         return bucketed_calculation(relation, tape.contract.table("tape"), present, definition, day)
@@ -242,9 +234,7 @@ def _rebuilt(
         count, amount = engine.rows(filled(check, day=date_node(day)))[0]
         if count:
             warnings.append(
-                Warned(
-                    code=code, text=text, count=int(count), amount=None if amount is None else Decimal(amount)
-                )
+                Warned(code=code, text=text, count=int(count), amount=None if amount is None else Decimal(amount))
             )
     return servicing_calculation(tuple(present["loans"]), definition, day, currency)
 
@@ -276,9 +266,7 @@ def _prices(
         unreadable |= set(compiled.calculation.columns)
     priced_rows = f"priced_{report.table}"
     row = exp.DPipe(this=exp.Literal.string("row "), expression=exp.cast(exp.column("_row"), "VARCHAR"))
-    loan = (
-        exp.func("COALESCE", exp.column("loan_id", quoted=True), row) if "loan_id" in report.present else row
-    )
+    loan = exp.func("COALESCE", exp.column("loan_id", quoted=True), row) if "loan_id" in report.present else row
     others = [exp.column(name, quoted=True) for name in report.present if name != "loan_id"]
     engine.execute(
         exp.Create(

@@ -248,9 +248,7 @@ def _stage_folder(
 
 def _find(folder: Path, stems: Sequence[str]) -> Path | None:
     wanted = {stem.casefold() for stem in stems}
-    found = sorted(
-        file for file in folder.iterdir() if file.is_file() and file.name.split(".")[0].casefold() in wanted
-    )
+    found = sorted(file for file in folder.iterdir() if file.is_file() and file.name.split(".")[0].casefold() in wanted)
     if len(found) > 1:
         raise InputError(
             f"several files could be {stems[0]}: {', '.join(file.name for file in found)}",
@@ -261,9 +259,7 @@ def _find(folder: Path, stems: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def load_tape(
-    tape: StagedTape, engine: Engine, key: MaskingKey, scratch: Path, progress: Progress
-) -> ReadTape:
+def load_tape(tape: StagedTape, engine: Engine, key: MaskingKey, scratch: Path, progress: Progress) -> ReadTape:
     """Type and judge every row of every file."""
     reports: list[FileReport] = []
     warnings: list[Warned] = []
@@ -292,9 +288,7 @@ def _load_file(
     staged, typed = tape.staged[table.name], f"typed_{table.name}"
     progress(f"reading {staged.name}")
     try:
-        count = engine.load(
-            typed, staged, cells.typed_query(table, mapping, has_line_column=staged.has_line_column)
-        )
+        count = engine.load(typed, staged, cells.typed_query(table, mapping, has_line_column=staged.has_line_column))
     except NotPlain:
         raw = tape.raws[table.name]
         if raw.format is FileFormat.PARQUET or staged.has_line_column:
@@ -326,9 +320,7 @@ def _judge(
     present = tuple(name for name in table.column_names if name in mapping.fields)
     left_out, warned = _duplicates(table, typed, present, engine)
     bad, rounded = engine.rows(
-        exp.select(exp.Count(this=exp.column(cells.RAW_COLUMN)), exp.Sum(this=exp.column("_rounded"))).from_(
-            typed
-        )
+        exp.select(exp.Count(this=exp.column(cells.RAW_COLUMN)), exp.Sum(this=exp.column("_rounded"))).from_(typed)
     )[0]
     conflicts = duplicates = 0
     if left_out:
@@ -389,9 +381,7 @@ def _table(name: str, query: exp.Expression) -> exp.Create:
     return exp.Create(this=exp.to_table(name), kind="TABLE", expression=query)
 
 
-def _duplicates(
-    table: Table, typed: str, present: Sequence[str], engine: Engine
-) -> tuple[str | None, list[Warned]]:
+def _duplicates(table: Table, typed: str, present: Sequence[str], engine: Engine) -> tuple[str | None, list[Warned]]:
     """The relation of rows that are left out as duplicates or conflicts, if there are any."""
     key = rows.present_key(table, present)
     parts: list[exp.Select] = []
@@ -429,9 +419,7 @@ def _duplicates(
     return name, warned
 
 
-def _masks(
-    table: Table, typed: str, columns: Sequence[str], key: MaskingKey, engine: Engine
-) -> dict[str, str]:
+def _masks(table: Table, typed: str, columns: Sequence[str], key: MaskingKey, engine: Engine) -> dict[str, str]:
     masks = {}
     for column in columns:
         masks[column] = f"mask_{table.name}_{column}"
@@ -439,9 +427,7 @@ def _masks(
     return masks
 
 
-def _rule_warnings(
-    table: Table, mapping: TableMapping, accepted: str, name: str, engine: Engine
-) -> list[Warned]:
+def _rule_warnings(table: Table, mapping: TableMapping, accepted: str, name: str, engine: Engine) -> list[Warned]:
     found = cells.rules_in_force(table, mapping.fields, Severity.WARNING)
     if not found:
         return []
@@ -479,9 +465,7 @@ def _issues(
             exp.select(
                 "_row",
                 *(
-                    exp.alias_(
-                        exp.Bracket(this=exp.column("issue"), expressions=[exp.Literal.number(index)]), name
-                    )
+                    exp.alias_(exp.Bracket(this=exp.column("issue"), expressions=[exp.Literal.number(index)]), name)
                     for index, name in enumerate(("code", "column_name", "value"))
                 ),
             )
@@ -581,9 +565,7 @@ def _load_refused_lines(staged: StagedFile, engine: Engine, scratch: Path, relat
     engine.load(
         relation,
         listing,
-        exp.select(exp.alias_(exp.cast(exp.column("line"), "BIGINT"), "line"), "code", "detail").from_(
-            "source"
-        ),
+        exp.select(exp.alias_(exp.cast(exp.column("line"), "BIGINT"), "line"), "code", "detail").from_("source"),
     )
 
 
@@ -641,9 +623,7 @@ def over_limit(report: FileReport, contract: Contract) -> str:
     if not report.quarantined:
         return ""
     if Decimal(report.quarantined) > contract.limit_rows * report.rows_in:
-        return (
-            f"{report.quarantined} of {report.rows_in} rows ({_percent(report.quarantined, report.rows_in)})"
-        )
+        return f"{report.quarantined} of {report.rows_in} rows ({_percent(report.quarantined, report.rows_in)})"
     if report.unmeasured > contract.limit_unmeasured:
         return (
             f"the amount of {report.unmeasured} quarantined row(s) cannot be measured, which counts as over"

@@ -142,9 +142,7 @@ def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
         stack.callback(engine.close)
         watch.mark("start")
         tools.progress(f"copying {request.path.name}")
-        staged = stage_tape(
-            request.path, release, scratch, engine.get, layout=request.layout, mapping=request.mapping
-        )
+        staged = stage_tape(request.path, release, scratch, engine.get, layout=request.layout, mapping=request.mapping)
         definition = release.definition(request.definition, staged.mapping.layout)
         watch.mark("staging")
         stack.enter_context(_one_at_a_time(staged, definition, release, tools))
@@ -230,9 +228,7 @@ def _one_at_a_time(
     staged: StagedTape, definition: Definition, release: Release, tools: Tools
 ) -> AbstractContextManager[None]:
     """One run of one tape at once; the other waits, is told for whom, and then finds the result."""
-    name = hashlib.sha256(f"{staged.sha256} {release.core_digest} {definition.name}".encode()).hexdigest()[
-        :24
-    ]
+    name = hashlib.sha256(f"{staged.sha256} {release.core_digest} {definition.name}".encode()).hexdigest()[:24]
     with world(tools.workspace.locks):
         tools.workspace.locks.mkdir(parents=True, exist_ok=True)
     return exclusive(
@@ -329,9 +325,7 @@ def _run(
         staging.mkdir()
         tools.progress("writing")
         with world(staging):
-            restricted = write_outputs(
-                staging, tape, calculated, release, engine, tools.key, csv_too=request.csv_too
-            )
+            restricted = write_outputs(staging, tape, calculated, release, engine, tools.key, csv_too=request.csv_too)
         watch.mark("output")
         with exclusive(
             tools.workspace.locks / "publish.lock",
@@ -346,9 +340,7 @@ def _run(
                 restricted=restricted,
                 facts=_facts(run_id, tape, calculated, release, tools),
             )
-            record = _finish(
-                run_id, tape, calculated, publication, watch, records, release, start.attempt, tools
-            )
+            record = _finish(run_id, tape, calculated, publication, watch, records, release, start.attempt, tools)
     except AbacoError as error:
         records.writer.fail(run_id, error.as_dict(), attempt=start.attempt)
         raise
@@ -434,11 +426,7 @@ def _start(
             as_of=as_of,
             definition=definition.name,
         ),
-        [
-            NewEvent(
-                action="tape.fingerprinted", subject=run_id, payload={"files": files, "sha256": tape.sha256}
-            )
-        ],
+        [NewEvent(action="tape.fingerprinted", subject=run_id, payload={"files": files, "sha256": tape.sha256})],
     )
 
 
@@ -471,9 +459,7 @@ def _record_refusal(
 
 def _sweep(workspace: Workspace, records: Records) -> None:
     """Remove published folders that no finished run stands for. The publish lock is held."""
-    present = {
-        f"{day.name}/{folder.name}" for day in workspace.outputs.glob("[0-9]*") for folder in day.iterdir()
-    }
+    present = {f"{day.name}/{folder.name}" for day in workspace.outputs.glob("[0-9]*") for folder in day.iterdir()}
     known = set()
     for name in present:
         record = records.reader.get(name.split("/")[1])
@@ -483,9 +469,7 @@ def _sweep(workspace: Workspace, records: Records) -> None:
         sweep_orphans(workspace.outputs, frozenset(known))
 
 
-def _facts(
-    run_id: str, tape: ReadTape, calculated: Calculated, release: Release, tools: Tools
-) -> dict[str, object]:
+def _facts(run_id: str, tape: ReadTape, calculated: Calculated, release: Release, tools: Tools) -> dict[str, object]:
     return {
         "run_id": run_id,
         "as_of": calculated.as_of.isoformat(),
@@ -505,9 +489,7 @@ def _facts(
     }
 
 
-def _kpi_row(
-    result: KpiResult, run_id: str, calculated: Calculated, release: Release, now: datetime
-) -> KpiRow:
+def _kpi_row(result: KpiResult, run_id: str, calculated: Calculated, release: Release, now: datetime) -> KpiRow:
     return KpiRow(
         run_id=run_id,
         kpi_id=result.kpi.id,
@@ -566,9 +548,7 @@ def _finish(
             action="calculation.finished",
             subject=run_id,
             payload={
-                result.kpi.id: str(result.value_exact)
-                if result.value_exact is not None
-                else result.status.value
+                result.kpi.id: str(result.value_exact) if result.value_exact is not None else result.status.value
                 for result in evaluation.overall
             },
         ),
@@ -588,7 +568,6 @@ def _finish(
     )
     now = tools.clock.now()
     values = [
-        _kpi_row(result, run_id, calculated, release, now)
-        for result in (*evaluation.overall, *evaluation.segments)
+        _kpi_row(result, run_id, calculated, release, now) for result in (*evaluation.overall, *evaluation.segments)
     ]
     return records.writer.finish(run_id, finish, values, _counts(tape), events, attempt=attempt)

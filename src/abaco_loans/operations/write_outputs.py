@@ -104,9 +104,9 @@ def write_kpis(folder: Path, calculated: Calculated, release: Release, engine: E
     engine.load(
         "kpi_table",
         staged,
-        exp.select(
-            *(exp.alias_(exp.cast(exp.column(name), _kpi_type(name)), name) for name in KPI_COLUMNS)
-        ).from_("source"),
+        exp.select(*(exp.alias_(exp.cast(exp.column(name), _kpi_type(name)), name) for name in KPI_COLUMNS)).from_(
+            "source"
+        ),
     )
     engine.write(
         exp.select(*KPI_COLUMNS).from_("kpi_table").order_by(exp.column("rowid")),
@@ -153,8 +153,7 @@ def kpis_document(calculated: Calculated, release: Release) -> dict[str, object]
         "definition": calculated.definition.as_dict(),
         "release": {"name": release.name, "meaning": release.core_digest},
         "kpis": {
-            result.kpi.id: {**result.as_dict(), "name": result.kpi.name}
-            for result in calculated.evaluation.overall
+            result.kpi.id: {**result.as_dict(), "name": result.kpi.name} for result in calculated.evaluation.overall
         },
         "segments": segments_document(calculated),
     }

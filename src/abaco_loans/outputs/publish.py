@@ -108,9 +108,7 @@ def publish(
         staging.rename(target)
         sync(target.parent)
         sync(outputs)
-    return Publication(
-        folder=folder, files=tuple(files), manifest_sha256=hashlib.sha256(text.encode()).hexdigest()
-    )
+    return Publication(folder=folder, files=tuple(files), manifest_sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 def sync(path: Path) -> None:
@@ -205,9 +203,7 @@ def world_error(error: OSError, place: Path) -> WorldError:
             hint="let this account write there, or choose another workspace with --workspace",
         )
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return WorldError(
-            "too many open files", code="OUT-104", where=where, hint="raise the limit: ulimit -n 4096"
-        )
+        return WorldError("too many open files", code="OUT-104", where=where, hint="raise the limit: ulimit -n 4096")
     return WorldError(
         f"could not write: {error.strerror or error}",
         code="OUT-105",

@@ -168,8 +168,7 @@ def _set_up(handle: sqlite3.Connection, wanted: JournalMode, path: Path) -> None
         journal = str(handle.execute(f"PRAGMA journal_mode={wanted.journal}").fetchone()[0])
     if journal == "wal" and wanted.wal_reset_bug:
         raise WorldError(
-            f"SQLite {sqlite3.sqlite_version} can lose data in the write-ahead mode"
-            " that another process has set",
+            f"SQLite {sqlite3.sqlite_version} can lose data in the write-ahead mode that another process has set",
             code="REC-110",
             where=str(path),
             hint="stop the other processes and try again, or use SQLite 3.51.3 or later",

@@ -118,9 +118,7 @@ def chained(new: NewEvent, *, seq: int, recorded_at: str, actor: str, previous_h
     return Event(**(unsealed.as_dict() | {"hash": event_hash(unsealed)}))
 
 
-def verify(
-    events: Iterable[Event], anchors: AnchorSet | None = None, *, trusted_key: str = ""
-) -> LedgerVerdict:
+def verify(events: Iterable[Event], anchors: AnchorSet | None = None, *, trusted_key: str = "") -> LedgerVerdict:
     """Check the whole chain, then every anchor against it.
 
     Args:
@@ -229,27 +227,19 @@ def _diagnosed(at: int, before: Event | None, event: Event, rest: tuple[Event, .
 
 
 def _edited(seq: int) -> _Fault:
-    return _Fault(
-        seq=seq, kind="edited", message=f"event {seq} was edited: its content, hash and place do not agree"
-    )
+    return _Fault(seq=seq, kind="edited", message=f"event {seq} was edited: its content, hash and place do not agree")
 
 
 def _inserted(seq: int) -> _Fault:
     return _Fault(seq=seq, kind="inserted", message=f"event {seq} was inserted")
 
 
-def _anchor_fault(
-    anchors: AnchorSet, heads: Mapping[int, str], count: int, trusted_key: str
-) -> _Fault | None:
+def _anchor_fault(anchors: AnchorSet, heads: Mapping[int, str], count: int, trusted_key: str) -> _Fault | None:
     if trusted_key and anchors.public_key != trusted_key.lower():
-        return _Fault(
-            seq=None, kind="forged_anchor", message="the anchors' public key is not the one that is trusted"
-        )
+        return _Fault(seq=None, kind="forged_anchor", message="the anchors' public key is not the one that is trusted")
     for anchor in anchors.anchors:
         if not anchor.signature_holds(anchors.public_key):
-            return _Fault(
-                seq=None, kind="forged_anchor", message=f"the signature of {anchor.file_name} does not hold"
-            )
+            return _Fault(seq=None, kind="forged_anchor", message=f"the signature of {anchor.file_name} does not hold")
     agreed = 0
     for anchor in sorted(anchors.anchors, key=lambda anchor: anchor.count):
         if anchor.count > count:

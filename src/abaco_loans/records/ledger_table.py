@@ -34,9 +34,7 @@ def append(connection: Connection, new: Sequence[NewEvent], *, at: datetime, act
 
 def read_head(connection: Connection) -> tuple[int, str]:
     """``(count, head)``: how many events there are and the hash of the last one."""
-    last = connection.execute(
-        select(events.c.seq, events.c.hash).order_by(events.c.seq.desc()).limit(1)
-    ).first()
+    last = connection.execute(select(events.c.seq, events.c.hash).order_by(events.c.seq.desc()).limit(1)).first()
     return (last.seq, last.hash) if last else (0, GENESIS)
 
 

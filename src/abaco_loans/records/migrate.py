@@ -33,9 +33,7 @@ def bring_up_to_date(database: Database, *, clock: Clock, actor: str) -> None:
             return
     lock = database.path.with_name(database.path.name + ".migration-lock") if database.path else None
     with (
-        exclusive(lock, timeout_s=60.0, who=f"{actor}: schema migration", clock=clock)
-        if lock
-        else nullcontext(),
+        exclusive(lock, timeout_s=60.0, who=f"{actor}: schema migration", clock=clock) if lock else nullcontext(),
         database.write() as connection,
     ):
         if not _is_current(stored_revision(connection), database.where):

@@ -93,9 +93,7 @@ class SqlRunReader:
             rows = connection.execute(query).all()
         return tuple(self._value(row) for row in rows)
 
-    def previous_values(
-        self, *, before: date, definition: str, release: str | None = None
-    ) -> dict[str, KpiRow]:
+    def previous_values(self, *, before: date, definition: str, release: str | None = None) -> dict[str, KpiRow]:
         """Overall values, by KPI, of the finished run with the latest as-of date before ``before``."""
         query = (
             select(runs.c.run_id, runs.c.as_of)
@@ -114,9 +112,7 @@ class SqlRunReader:
         if found is None:
             return {}
         day = date.fromisoformat(found.as_of)
-        return {
-            row.kpi_id: row for row in self.kpi_values(found.run_id) if row.segment == "" and row.as_of == day
-        }
+        return {row.kpi_id: row for row in self.kpi_values(found.run_id) if row.segment == "" and row.as_of == day}
 
     def quarantine_counts(self, run_id: str) -> tuple[QuarantineCount, ...]:
         """The counts of the run's latest attempt, by file, column and code."""
@@ -132,9 +128,7 @@ class SqlRunReader:
         if sealed.get("counts_sha256", _counts_digest([])) != _counts_digest(rows):
             raise self._damaged(f"the quarantine counts of run {run_id}")
         counts = (
-            QuarantineCount(
-                **{name: row[name] for name in _COUNT_SEALED} | {"amount": _decimal(row["amount"])}
-            )
+            QuarantineCount(**{name: row[name] for name in _COUNT_SEALED} | {"amount": _decimal(row["amount"])})
             for row in rows
         )
         return tuple(sorted(counts, key=lambda count: (count.file, count.column, count.code)))
@@ -256,9 +250,7 @@ class SqlRunWriter:
         facts = {"code": str(error.get("code", ""))}
         return self._end(run_id, "failed", {"error": _json(dict(error))}, facts, (), events, attempt)
 
-    def ensure_release(
-        self, name: str, *, kind: str, role: str, meaning_digest: str, policy_digest: str
-    ) -> bool:
+    def ensure_release(self, name: str, *, kind: str, role: str, meaning_digest: str, policy_digest: str) -> bool:
         """Record a release; True when it is new. See :class:`~abaco_loans.records.runs.RunWriter`."""
         given = {"kind": kind, "role": role, "meaning_digest": meaning_digest, "policy_digest": policy_digest}
         with self._database.read() as connection:
@@ -308,8 +300,7 @@ class SqlRunWriter:
             old = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
             if old is not None and attempt is not None and old.attempt != attempt:
                 raise WorldError(
-                    f"run {run_id} was taken over:"
-                    f" attempt {old.attempt} began while attempt {attempt} stood still",
+                    f"run {run_id} was taken over: attempt {old.attempt} began while attempt {attempt} stood still",
                     code="REC-109",
                     where=self._database.where,
                     hint="nothing to do: the later attempt records the result",
@@ -337,9 +328,7 @@ class SqlRunWriter:
     ) -> RunRecord:
         status = old.status if old else ""
         if (status, to) not in MOVES or (old is None and action != "run.started"):
-            raise InvariantError(
-                f"run {row.get('run_id', '?')}: no move from {status or 'nothing'!r} to {to!r}"
-            )
+            raise InvariantError(f"run {row.get('run_id', '?')}: no move from {status or 'nothing'!r} to {to!r}")
         if any(event.action in STATE_ACTIONS for event in extra):
             raise InvariantError(f"{action}: the writer makes the events {sorted(STATE_ACTIONS)} itself")
         row["status"] = to

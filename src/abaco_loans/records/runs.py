@@ -165,9 +165,7 @@ class RunReader(Protocol):
         """Everything ever said of a KPI, by as-of date and then in the order it was said."""
         ...
 
-    def previous_values(
-        self, *, before: date, definition: str, release: str | None = None
-    ) -> dict[str, KpiRow]:
+    def previous_values(self, *, before: date, definition: str, release: str | None = None) -> dict[str, KpiRow]:
         """Overall values, by KPI, of the finished run with the latest as-of date before ``before``.
 
         Of two runs for one date, the one that finished last counts.
@@ -232,9 +230,7 @@ class RunWriter(Protocol):
         """Record that the run broke (``run.failed``)."""
         ...
 
-    def ensure_release(
-        self, name: str, *, kind: str, role: str, meaning_digest: str, policy_digest: str
-    ) -> bool:
+    def ensure_release(self, name: str, *, kind: str, role: str, meaning_digest: str, policy_digest: str) -> bool:
         """Record a release; True when it is new.
 
         A new policy digest is an amendment (``release.amended``); a new role, ``release.role_changed``.

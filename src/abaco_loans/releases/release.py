@@ -106,9 +106,7 @@ def read_release(name: str, files: MappingType[str, str]) -> Release:
             hint="copy the contracts from a new workspace (`abaco init`)",
         )
     mappings = tuple(
-        read_mapping(document, contracts)
-        for path, document in documents.items()
-        if path.startswith("mappings/")
+        read_mapping(document, contracts) for path, document in documents.items() if path.startswith("mappings/")
     )
     catalogue = read_catalogue(documents[CATALOGUE_FILE])
     definitions = read_definitions(documents[DEFINITIONS_FILE])
@@ -148,9 +146,7 @@ def read_release(name: str, files: MappingType[str, str]) -> Release:
     )
 
 
-def run_identity(
-    release: Release, *, mapping: str, tape_sha256: str, as_of: str, definition: Definition
-) -> str:
+def run_identity(release: Release, *, mapping: str, tape_sha256: str, as_of: str, definition: Definition) -> str:
     """The deterministic id of a run: the as-of date and 20 hexadecimal digits of what its numbers depend on."""
     digest = _digest(
         {
@@ -176,9 +172,7 @@ def _formula_text(tree: Any) -> str:
 
 
 def _only(item: Any, names: set[str]) -> dict[str, Any]:
-    return {
-        field.name: _plain(getattr(item, field.name), set()) for field in fields(item) if field.name in names
-    }
+    return {field.name: _plain(getattr(item, field.name), set()) for field in fields(item) if field.name in names}
 
 
 def _plain(item: Any, without: set[str]) -> Any:

@@ -151,14 +151,10 @@ def rounded(numerator: int, denominator: int) -> int:
 
 def _instalment(due: date, principal: int, interest: int, fees: int, valid_from: date) -> Instalment:
     taxes = rounded((interest + fees) * 13, 100)
-    return Instalment(
-        due=due, principal=principal, interest=interest, fees=fees, taxes=taxes, valid_from=valid_from
-    )
+    return Instalment(due=due, principal=principal, interest=interest, fees=fees, taxes=taxes, valid_from=valid_from)
 
 
-def level_schedule(
-    *, principal: int, rate_bp: int, count: int, start: date, fees: int
-) -> tuple[Instalment, ...]:
+def level_schedule(*, principal: int, rate_bp: int, count: int, start: date, fees: int) -> tuple[Instalment, ...]:
     """Monthly instalments whose principal and interest together are level; the last one takes the cents."""
     grown, base = (120_000 + rate_bp) ** count, 120_000**count
     payment = rounded(principal * rate_bp * grown, 120_000 * (grown - base))
@@ -174,6 +170,4 @@ def level_schedule(
 def single_schedule(*, principal: int, rate_bp: int, days: int, start: date) -> tuple[Instalment, ...]:
     """One payment of everything after ``days`` days; interest on 360 days."""
     interest = rounded(principal * rate_bp * days, 360 * 10_000)
-    return (
-        _instalment(start + timedelta(days=days), principal, interest, rounded(principal * 5, 1000), start),
-    )
+    return (_instalment(start + timedelta(days=days), principal, interest, rounded(principal * 5, 1000), start),)

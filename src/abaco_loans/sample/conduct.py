@@ -105,9 +105,7 @@ def _pay_instalment(purse: _Purse, total: int, on: date, *, may_split: bool, rng
     return on
 
 
-def _pay_rest(
-    draft: Draft, rows: tuple[Instalment, ...], purse: _Purse, not_before: date, rng: random.Random
-) -> None:
+def _pay_rest(draft: Draft, rows: tuple[Instalment, ...], purse: _Purse, not_before: date, rng: random.Random) -> None:
     """Pay instalments the borrower's usual way, with a chance to pay all of it early."""
     quality = draft.customer.quality
     done = not_before
@@ -140,9 +138,7 @@ def _recover(draft: Draft, at: int, purse: _Purse, rng: random.Random) -> None:
     rows = draft.schedule[at:]
     left = sum(row.principal for row in rows)
     if rng.random() < 0.25:
-        purse.pay(
-            rows[0].due + timedelta(days=rng.randint(3, 25)), rows[0].total * rng.randint(20, 60) // 100
-        )
+        purse.pay(rows[0].due + timedelta(days=rng.randint(3, 25)), rows[0].total * rng.randint(20, 60) // 100)
     if rng.random() >= _RECOVERED:
         return
     day = rows[0].due + timedelta(days=rng.randint(95, 260))
@@ -151,9 +147,7 @@ def _recover(draft: Draft, at: int, purse: _Purse, rng: random.Random) -> None:
         day += timedelta(days=rng.randint(20, 60))
 
 
-def _restructure(
-    draft: Draft, at: int, purse: _Purse, end: date, rng: random.Random
-) -> tuple[Instalment, ...] | None:
+def _restructure(draft: Draft, at: int, purse: _Purse, end: date, rng: random.Random) -> tuple[Instalment, ...] | None:
     """Miss two instalments, then agree on a schedule that holds what was paid and spreads the rest."""
     on = draft.schedule[at].due + timedelta(days=rng.randint(40, 75))
     if on > end:

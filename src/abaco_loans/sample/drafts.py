@@ -106,9 +106,7 @@ def _disbursement_days(spec: SampleSpec, rng: random.Random) -> list[date]:
 def _ticket(rng: random.Random, customer: Customer, *, one_time: bool) -> int:
     """Disbursed cents in the customer's currency, whole units; receivables run larger."""
     index = rng.choices(range(len(_BANDS_USD)), [band[2] for band in _BANDS_USD])[0]
-    low, high, _ = _BANDS_USD[
-        min(index + customer.size + (one_time and rng.random() < 0.5), len(_BANDS_USD) - 1)
-    ]
+    low, high, _ = _BANDS_USD[min(index + customer.size + (one_time and rng.random() < 0.5), len(_BANDS_USD) - 1)]
     units = rng.randrange(low, high)
     return units * 100 * (25 if customer.currency == SECOND_CURRENCY else 1)
 

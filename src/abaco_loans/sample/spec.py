@@ -44,13 +44,9 @@ class SampleSpec:
         _within("months", 1 <= self.months <= MONTHS_MAX, f"1 to {MONTHS_MAX}")
         _within("currencies", self.currencies in (1, 2), "1 or 2")
         _within("dirty", 0 <= self.dirty_share <= DIRTY_SHARE_MAX, f"a share from 0 to {DIRTY_SHARE_MAX}")
-        _within(
-            "end", _EARLIEST_END <= self.end <= _LATEST_END, f"a date from {_EARLIEST_END} to {_LATEST_END}"
-        )
+        _within("end", _EARLIEST_END <= self.end <= _LATEST_END, f"a date from {_EARLIEST_END} to {_LATEST_END}")
 
 
 def _within(name: str, is_right: bool, allowed: str) -> None:
     if not is_right:
-        raise UsageError(
-            f"--{name} is out of range.", code="SAMPLE-101", where=f"--{name}", hint=f"give {allowed}"
-        )
+        raise UsageError(f"--{name} is out of range.", code="SAMPLE-101", where=f"--{name}", hint=f"give {allowed}")

@@ -62,9 +62,7 @@ def oldest_unpaid(schedule: Iterable[Instalment], covered: int) -> date | None:
 
 def principal_left(disbursed: int, movements: Iterable[Movement], on: date) -> int:
     """Disbursed less principal paid up to and including the day, before any write-off."""
-    return disbursed - sum(
-        item.principal for item in movements if item.kind is Kind.PAYMENT and item.on <= on
-    )
+    return disbursed - sum(item.principal for item in movements if item.kind is Kind.PAYMENT and item.on <= on)
 
 
 def days_past_due(schedule: Iterable[Instalment], covered: int, on: date) -> int:

@@ -204,9 +204,7 @@ def _csv_rows(raw: RawFile, options: ReadOptions) -> Iterator[Row]:
     encoding = _encoding(raw, options)
     delimiter = "," if raw.format is not FileFormat.CSV else _delimiter(raw, options)
     try:
-        with raw.path.open(
-            encoding=encoding, errors="strict" if raw.utf8 else "replace", newline=""
-        ) as stream:
+        with raw.path.open(encoding=encoding, errors="strict" if raw.utf8 else "replace", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter)
             line = 1
             for cells in reader:

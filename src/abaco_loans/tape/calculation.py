@@ -90,9 +90,7 @@ def month_end_before(day: date) -> date:
 def dimensions_of(contract: Contract) -> tuple[str, ...]:
     """Columns that the contract marks as dimensions, over all its tables."""
     return tuple(
-        dict.fromkeys(
-            column.name for table in contract.tables for column in table.columns if column.dimension
-        )
+        dict.fromkeys(column.name for table in contract.tables for column in table.columns if column.dimension)
     )
 
 
@@ -335,9 +333,7 @@ def _finished(state: exp.Select, definition: Definition, left_out: set[str], rea
     query = exp.select(*(exp.alias_(node.copy(), name, quoted=True) for name, node in kept.items())).from_(
         state.subquery("state")
     )
-    return Calculation(
-        query=query, columns=tuple(kept), absent={name: reason for name in COLUMNS if name not in kept}
-    )
+    return Calculation(query=query, columns=tuple(kept), absent={name: reason for name in COLUMNS if name not in kept})
 
 
 def is_money(column: str) -> bool:

@@ -42,9 +42,7 @@ def typed_query(table: Table, mapping: TableMapping, *, has_line_column: bool = 
     """
     columns = _mapped(table, mapping)
     line = [exp.column(LINE_COLUMN)] if has_line_column else []
-    raws = exp.select(*line, *(_alias(_source(mapping.fields[c.name]), _raw(c)) for c in columns)).from_(
-        SOURCE
-    )
+    raws = exp.select(*line, *(_alias(_source(mapping.fields[c.name]), _raw(c)) for c in columns)).from_(SOURCE)
     grades = exp.select(
         *line,
         *(exp.column(_raw(c)) for c in columns),
@@ -212,9 +210,7 @@ def _date_pattern(pattern: str) -> str:
 def _value(column: Column, field: Field, formats: Formats) -> exp.Expression:
     grade = exp.column(_grade_name(column))
     raw = exp.column(_raw(column))
-    return exp.case().when(
-        exp.Not(this=exp.Is(this=grade, expression=exp.null())), _cast(column, field, formats, raw)
-    )
+    return exp.case().when(exp.Not(this=exp.Is(this=grade, expression=exp.null())), _cast(column, field, formats, raw))
 
 
 def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expression) -> exp.Expression:
@@ -222,18 +218,12 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expression) -
         coded = exp.case(exp.func("TRIM", raw))
         for source, code in field.codes.items():
             coded = coded.when(exp.Literal.string(source), exp.Literal.string(code))
-        return (
-            coded
-            if column.kind is Kind.TEXT
-            else exp.TryCast(this=coded, to=exp.DataType.build(_sql_type(column)))
-        )
+        return coded if column.kind is Kind.TEXT else exp.TryCast(this=coded, to=exp.DataType.build(_sql_type(column)))
     match column.kind:
         case Kind.DECIMAL:
             number = _cast_number(column, field, formats)
             if field.unit is Unit.PERCENT:
-                number = exp.cast(
-                    exp.Mul(this=number, expression=exp.Literal.number("0.01")), _sql_type(column)
-                )
+                number = exp.cast(exp.Mul(this=number, expression=exp.Literal.number("0.01")), _sql_type(column))
             return number
         case Kind.INTEGER:
             return exp.TryCast(
@@ -243,9 +233,7 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expression) -
         case Kind.DATE:
             return _cast_date(column, field, formats)
         case Kind.BOOLEAN:
-            return exp.func("LOWER", exp.func("TRIM", raw)).isin(
-                *(exp.Literal.string(word) for word in _TRUE)
-            )
+            return exp.func("LOWER", exp.func("TRIM", raw)).isin(*(exp.Literal.string(word) for word in _TRUE))
         case Kind.TEXT:
             return _trimmed(raw)
 
@@ -272,13 +260,9 @@ def _ranges(columns: Sequence[Column]) -> list[tuple[Column, str, exp.Expression
     for column in columns:
         value = exp.column(column.name, quoted=True)
         if column.minimum is not None:
-            found.append(
-                (column, reasons.BELOW, exp.LT(this=value, expression=_bound(column, column.minimum)))
-            )
+            found.append((column, reasons.BELOW, exp.LT(this=value, expression=_bound(column, column.minimum))))
         if column.maximum is not None:
-            found.append(
-                (column, reasons.ABOVE, exp.GT(this=value.copy(), expression=_bound(column, column.maximum)))
-            )
+            found.append((column, reasons.ABOVE, exp.GT(this=value.copy(), expression=_bound(column, column.maximum))))
     return found
 
 
@@ -302,8 +286,7 @@ def _faulty(table: Table, columns: Sequence[Column], mapping: TableMapping) -> e
     ]
     conditions += [condition for _, _, condition in _ranges(columns)]
     conditions += [
-        exp.Not(this=exp.Paren(this=tree))
-        for _, _, tree in rules_in_force(table, mapping.fields, Severity.ERROR)
+        exp.Not(this=exp.Paren(this=tree)) for _, _, tree in rules_in_force(table, mapping.fields, Severity.ERROR)
     ]
     return exp.or_(*conditions, copy=False)
 
@@ -335,22 +318,17 @@ def issues_query(table: Table, mapping: TableMapping, relation: str, masked: Seq
     ).from_(texts.subquery("texts"))
     entries = [_entry_unreadable(column, mapping.fields[column.name], masked) for column in columns]
     entries += [
-        exp.case().when(condition, _entry(code, column, masked))
-        for column, code, condition in _ranges(columns)
+        exp.case().when(condition, _entry(code, column, masked)) for column, code, condition in _ranges(columns)
     ]
     for code, names, tree in rules_in_force(table, mapping.fields, Severity.ERROR):
-        cells = exp.func(
-            "CONCAT_WS", exp.Literal.string("; "), *(exp.column(f"_raw_{name}") for name in names)
-        )
+        cells = exp.func("CONCAT_WS", exp.Literal.string("; "), *(exp.column(f"_raw_{name}") for name in names))
         entries.append(
             exp.case().when(
                 exp.Not(this=exp.paren(tree)),
                 exp.array(exp.Literal.string(code), exp.Literal.string(", ".join(names)), _cut(cells)),
             )
         )
-    return exp.select(exp.column("_row"), _alias(exp.array(*entries), "_issues")).from_(
-        graded.subquery("graded")
-    )
+    return exp.select(exp.column("_row"), _alias(exp.array(*entries), "_issues")).from_(graded.subquery("graded"))
 
 
 def _mapped(table: Table, mapping: TableMapping) -> list[Column]:

@@ -122,7 +122,5 @@ class Contract:
         return tuple(
             column.name
             for column in table.columns
-            if column.kind is Kind.TEXT
-            and column.name not in table.key
-            and (column.pii or self.is_pii(column.name))
+            if column.kind is Kind.TEXT and column.name not in table.key and (column.pii or self.is_pii(column.name))
         )

@@ -92,9 +92,7 @@ def read_contract(document: Document) -> Contract:
     Raises:
         ConfigError: ``CFG-201`` the document is not a contract; ``CFG-202`` it contradicts itself.
     """
-    file = check(
-        document, _ContractFile, code="CFG-201", hint="compare with the contracts that `abaco init` makes"
-    )
+    file = check(document, _ContractFile, code="CFG-201", hint="compare with the contracts that `abaco init` makes")
     custom = _custom(file.customProperties)
     known = {"layout", "limitRows", "limitAmount", "limitUnmeasured", "piiPatterns"}
     if unknown := custom.keys() - known:
@@ -171,9 +169,7 @@ def _table(document: Document, index: int, schema: _Schema) -> Table:
     )
     table = Table(
         name=schema.name,
-        columns=tuple(
-            _column(document, index, position, item) for position, item in enumerate(schema.properties)
-        ),
+        columns=tuple(_column(document, index, position, item) for position, item in enumerate(schema.properties)),
         key=tuple(name for _, _, name in keyed),
         rules=tuple(_rule(document, index, position, item) for position, item in enumerate(schema.quality)),
         amount=tuple(custom.get("amount", [])),

@@ -52,9 +52,7 @@ ROW_NODES: tuple[type[exp.Expression], ...] = (
 )
 
 
-def parse_allowed(
-    text: str, *, allowed: tuple[type[exp.Expression], ...], code: str, where: str
-) -> exp.Expression:
+def parse_allowed(text: str, *, allowed: tuple[type[exp.Expression], ...], code: str, where: str) -> exp.Expression:
     """Parse one expression and refuse every node that is not in ``allowed``.
 
     Raises:

@@ -72,9 +72,7 @@ def missing_columns(
         item = mapping.table(table.name)
         if item is None or table.name not in headers:
             if not table.optional:
-                missing += [
-                    (table.name, column.name, column.name) for column in table.columns if column.required
-                ]
+                missing += [(table.name, column.name, column.name) for column in table.columns if column.required]
             continue
         names = {name.casefold() for name in headers[table.name]}
         for column in table.columns:
@@ -110,9 +108,7 @@ def choose_mapping(
             hint=nearest(mapping, [item.name for item in known]),
         )
     if layout is not None and layout not in contracts:
-        raise InputError(
-            f"there is no layout {layout!r}", code="TAPE-103", where=name, hint=nearest(layout, contracts)
-        )
+        raise InputError(f"there is no layout {layout!r}", code="TAPE-103", where=name, hint=nearest(layout, contracts))
     if mapping is None:
         known += [identity_mapping(contract, headers) for contract in contracts.values()]
     candidates = [
@@ -164,9 +160,7 @@ def _no_fit(
         )
     table, _, source = missing[0]
     names = ", ".join(sorted({item[2] for item in missing}))
-    close = (
-        nearest(source, headers.get(table, ())) if table in headers else f"the file for {table} is missing"
-    )
+    close = nearest(source, headers.get(table, ())) if table in headers else f"the file for {table} is missing"
     return InputError(
         f"required column(s) missing for the {best.layout} layout ({best.name}): {names}",
         code="TAPE-102",

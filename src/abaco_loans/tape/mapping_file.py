@@ -105,9 +105,7 @@ def _agree(document: Document, contract: Contract, name: str, file: _TableFile) 
                 where=document.where("tables", name, "columns", column),
                 hint=nearest(column, names),
             )
-    missing = [
-        column.name for column in known[name].columns if column.required and column.name not in file.columns
-    ]
+    missing = [column.name for column in known[name].columns if column.required and column.name not in file.columns]
     if missing:
         raise ConfigError(
             f"required columns of {name} are not mapped: {', '.join(missing)}",
@@ -123,9 +121,7 @@ def _table(name: str, file: _TableFile) -> TableMapping:
         if isinstance(source, str):
             fields[column] = Field(source=source)
         else:
-            fields[column] = Field(
-                source=source.from_, unit=source.unit, codes=source.codes, date_format=source.date
-            )
+            fields[column] = Field(source=source.from_, unit=source.unit, codes=source.codes, date_format=source.date)
     return TableMapping(
         table=name,
         fields=fields,

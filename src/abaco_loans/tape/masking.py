@@ -48,9 +48,7 @@ def mask_expression(value: exp.Expression, key: MaskingKey) -> exp.Expression:
         this="sha256",
         expressions=[exp.DPipe(this=outer, expression=exp.Anonymous(this="unhex", expressions=[first]))],
     )
-    return exp.DPipe(
-        this=exp.Literal.string("m"), expression=exp.func("LEFT", second, exp.Literal.number(_HEX_DIGITS))
-    )
+    return exp.DPipe(this=exp.Literal.string("m"), expression=exp.func("LEFT", second, exp.Literal.number(_HEX_DIGITS)))
 
 
 def mask_table(relation: str, column: str, key: MaskingKey) -> exp.Select:

@@ -76,9 +76,7 @@ def keyed_verdicts_query(relation: str, keys: str, key: Sequence[str], columns: 
         "_row",
         "first_of_key",
         exp.alias_(
-            exp.Window(
-                this=exp.Max(this=exp.column("first_of_content")), partition_by=[exp.column("first_of_key")]
-            ),
+            exp.Window(this=exp.Max(this=exp.column("first_of_content")), partition_by=[exp.column("first_of_key")]),
             "last_content",
         ),
     ).from_(groups.subquery("groups_"))
@@ -87,9 +85,7 @@ def keyed_verdicts_query(relation: str, keys: str, key: Sequence[str], columns: 
     return (
         exp.select("_row", exp.alias_(verdict, "verdict"))
         .from_(with_conflict.subquery("judged"))
-        .where(
-            exp.or_(conflict.copy(), exp.GT(this=exp.column("_row"), expression=exp.column("first_of_key")))
-        )
+        .where(exp.or_(conflict.copy(), exp.GT(this=exp.column("_row"), expression=exp.column("first_of_key"))))
     )
 
 
@@ -195,10 +191,6 @@ def broken_count(condition: exp.Expression) -> exp.Expression:
     """The number of rows in which a condition surely does not hold."""
     return exp.func(
         "COALESCE",
-        exp.Sum(
-            this=exp.case()
-            .when(exp.Not(this=exp.Paren(this=condition)), number_node(1))
-            .else_(number_node(0))
-        ),
+        exp.Sum(this=exp.case().when(exp.Not(this=exp.Paren(this=condition)), number_node(1)).else_(number_node(0))),
         number_node(0),
     )
