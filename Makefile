@@ -2,7 +2,7 @@
 # Needs: Python 3.11 or newer (with venv), make. Another interpreter: make test PYTHON=/path/to/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types imports bench sweep wheel clean
+.PHONY: help setup demo docs test check lint format types imports bench sweep wheel clean
 
 SHELL   := /bin/sh
 PYTHON  ?=
@@ -50,6 +50,9 @@ wheel: $(STAMP) ## build the wheel and try it in an empty environment
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	@$(BIN)/python .ci/wheel_check.py dist/*.whl
+
+docs: $(STAMP) ## the reference pages, made from the code
+	@$(BIN)/python scripts/generate_docs.py
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) demo dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

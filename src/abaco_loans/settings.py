@@ -17,15 +17,20 @@ from abaco_loans.strict_yaml import Document
 ENVIRONMENT_PREFIX = "ABACO_"
 
 
+DESCRIPTIONS = {
+    "release": "the release that `abaco run` uses",
+    "reporting_currency": "ISO 4217 code of all `*_usd` columns",
+    "memory_mb": "megabytes that the engine may use before it spills to disk",
+    "threads": "threads of the engine",
+    "records_url": "where runs and the ledger are kept; empty is SQLite in the workspace, `postgresql://...` a server",
+    "masking_key_file": "the masking key, relative to the workspace; readable by its owner only",
+    "lock_timeout_s": "seconds to wait for another run of the same tape",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a workspace is set to.
-
-    ``release``: the release that `run` uses. ``reporting_currency``: ISO 4217 code of all ``*_usd`` columns.
-    ``memory_mb``, ``threads``: bounds of the engine. ``records_url``: where runs and the ledger are kept; empty
-    is SQLite in the workspace. ``masking_key_file``: path of the key, relative to the workspace.
-    ``lock_timeout_s``: how long to wait for another run of the same tape.
-    """
+    """What a workspace is set to; each field is described in :data:`DESCRIPTIONS`."""
 
     release: str = "v2"
     reporting_currency: str = "USD"

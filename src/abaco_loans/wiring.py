@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,11 @@ from abaco_loans.operations.workspace import Workspace
 
 if TYPE_CHECKING:
     from abaco_loans.engines.base import Engine
+    from abaco_loans.operations.check_health import HealthTools
     from abaco_loans.operations.read_tape import Progress
     from abaco_loans.operations.run_tape import Tools
-    from abaco_loans.records.store import Store
+    from abaco_loans.records.runs import RunReader
+    from abaco_loans.records.store import Store, StoreFacts
 
 
 def actor() -> str:
@@ -78,3 +80,45 @@ def run_tools(
 
 def _import_records() -> None:
     import abaco_loans.records.store  # noqa: F401
+
+
+def health_tools(start: Path | None, environment: Mapping[str, str]) -> HealthTools:
+    """What `abaco doctor` looks at; a workspace that was not asked for may be missing."""
+    from abaco_loans.engines.duckdb import version
+    from abaco_loans.errors import UsageError
+    from abaco_loans.operations.check_health import HealthTools
+    from abaco_loans.operations.workspace import find_workspace
+
+    there = True
+    if start is None:
+        try:
+            find_workspace(None, environment)
+        except UsageError as error:
+            there = error.code != "CLI-101"
+    return HealthTools(
+        engine_version=version(),
+        workspace=(lambda: find_workspace(start, environment)) if there else None,
+        key=lambda workspace: workspace.masking_key(environment),
+        facts=_facts,
+        ledger=verified_ledger,
+        read=_read,
+    )
+
+
+def _facts(workspace: Workspace) -> StoreFacts:
+    with open_records(workspace) as store:
+        return store.facts()
+
+
+def _read(workspace: Workspace, look: Callable[[RunReader], list[str]]) -> list[str]:
+    with open_records(workspace) as store:
+        return look(store.reader)
+
+
+def verified_ledger(workspace: Workspace) -> tuple[bool, str]:
+    """Whether the ledger is what was written, and what is found, in words."""
+    from abaco_loans.operations.verify_audit import verify_audit
+
+    with open_records(workspace) as store:
+        verdict = verify_audit(store, workspace)
+    return verdict.ok, verdict.message or f"{verdict.events:,} events, nothing was changed"

@@ -12,6 +12,7 @@ import click
 
 from abaco_loans.cli import show
 from abaco_loans.errors import UsageError
+from abaco_loans.nearest import nearest
 
 
 def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
@@ -39,6 +40,7 @@ def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date |
 @click.option("--strict", is_flag=True, help="Stop if any row is refused.")
 @click.option("--csv", "csv_too", is_flag=True, help="Write the clean tape as CSV too.")
 @click.option("--all", "everything", is_flag=True, help="Show KPIs that this tape cannot answer, too.")
+@click.option("--by", "segment", help="Show the main KPIs by a segment too, like product or region.")
 @show.common
 def run(
     tape: Path,
@@ -50,6 +52,7 @@ def run(
     strict: bool,
     csv_too: bool,
     everything: bool,
+    segment: str | None,
     workspace: Path | None,
     as_json: bool,
 ) -> None:
@@ -72,7 +75,7 @@ def run(
     if as_json:
         show.print_json(document)
     else:
-        print_run(document, changes, everything=everything)
+        print_run(document, changes, everything=everything, segment=segment)
 
 
 def run_once(tape: Path, workspace: Path | None, **asked: Any) -> tuple[dict[str, Any], dict[str, Decimal]]:
@@ -90,11 +93,13 @@ def run_once(tape: Path, workspace: Path | None, **asked: Any) -> tuple[dict[str
         tell("")
     document = run_document(outcome, place)
     with wiring.open_records(place) as records:
-        moved = changes(outcome, records.reader, document)
+        moved = changes(outcome.record, records.reader, document)
     return document, moved
 
 
-def print_run(document: dict[str, Any], changes: dict[str, Decimal], *, everything: bool) -> None:
+def print_run(
+    document: dict[str, Any], changes: dict[str, Decimal], *, everything: bool = False, segment: str | None = None
+) -> None:
     """The run as a person reads it."""
     tape, rows = document["tape"], document["rows"]
     found = " (found: run before)" if document["earlier"] else ""
@@ -107,6 +112,8 @@ def print_run(document: dict[str, Any], changes: dict[str, Decimal], *, everythi
         f" + {rows['duplicates']:,} duplicates\n"
     )
     print_kpis(document["kpis"], changes, everything=everything)
+    if segment is not None:
+        print_segment(document["segments"], segment)
     for warning in document["warnings"]:
         worth = f", {show.number(warning['amount'])}" if warning.get("amount") else ""
         click.echo(
@@ -137,7 +144,7 @@ def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything:
                 show.number(item["value"]),
                 item["unit"],
                 show.coloured(item["status"]),
-                item.get("against", ""),
+                show.against(item["thresholds"]),
                 moved,
                 bounds,
                 note,
@@ -153,3 +160,30 @@ def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything:
     left = len(kpis) - len(shown)
     if left:
         click.echo(f"{left} KPIs cannot be computed from this tape (--all shows why)")
+
+
+MAIN_KPIS = ("finance.outstanding", "risk.par_30", "risk.par_90", "risk.collection_rate", "growth.active_clients")
+
+
+def print_segment(segments: dict[str, Any], segment: str) -> None:
+    """The main KPIs by the values of one segment; small cells are suppressed."""
+    if segment not in segments:
+        raise UsageError(
+            f"the tape has no segment {segment!r}",
+            code="CLI-106",
+            where="--by",
+            hint=nearest(segment, segments) if segments else "no column of the tape is a dimension",
+        )
+    cells = segments[segment]
+    names = [name for name in MAIN_KPIS if any(cell.get(name, {}).get("value") for cell in cells.values())]
+    rows = [
+        (show.plain(value), *(_segment_value(cell.get(name, {})) for name in names)) for value, cell in cells.items()
+    ]
+    click.echo()
+    show.table((segment, *names), rows, right=range(1, 1 + len(names)))
+
+
+def _segment_value(result: dict[str, Any]) -> str:
+    if result.get("value") is None:
+        return show.coloured(result.get("status", "not_computable"))
+    return show.number(result["value"])

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+_CELL_MAX = 64
 _COLOURS = {
     "ok": "green",
     "warning": "yellow",
@@ -82,6 +83,14 @@ def coloured(status: str) -> str:
     return click.style(WORDS.get(status, status), fg=_COLOURS.get(status))
 
 
+def against(thresholds: dict[str, str] | None) -> str:
+    """Thresholds in words: ``>= 5 / 8`` where high is bad, ``<= 1.5 / 1.0`` where low is."""
+    if thresholds is None:
+        return ""
+    sign = ">=" if thresholds["direction"] == "high_is_bad" else "<="
+    return f"{sign} {thresholds['warning']} / {thresholds['critical']}"
+
+
 def number(value: str | Decimal | None, unit: str = "") -> str:
     """A decimal with thousands separated; ``-`` for none."""
     if value is None:
@@ -92,7 +101,7 @@ def number(value: str | Decimal | None, unit: str = "") -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """A table in plain text; columns in ``right`` are set to the right."""
-    cells = [[plain_cell(cell) for cell in row] for row in rows]
+    cells = [[_short(plain_cell(cell)) for cell in row] for row in rows]
     widths = [
         max([len(title), *(len(click.unstyle(row[index])) for row in cells)]) for index, title in enumerate(header)
     ]
@@ -108,6 +117,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
                 _pad(cell, width, index in right) for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
         )
+
+
+def _short(cell: str) -> str:
+    """A cell that leaves room for the others; what is cut stands in the files and in ``--json``."""
+    return cell if len(click.unstyle(cell)) <= _CELL_MAX else f"{cell[: _CELL_MAX - 3]}..."
 
 
 def plain_cell(cell: str) -> str:

@@ -41,6 +41,14 @@ class Thresholds:
     critical: Decimal
     direction: Direction
 
+    def as_dict(self) -> dict[str, str]:
+        """JSON-ready."""
+        return {
+            "warning": format(self.warning, "f"),
+            "critical": format(self.critical, "f"),
+            "direction": self.direction.value,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidRange:

@@ -54,6 +54,7 @@ class KpiResult:
             "status": self.status.value,
             "reason": self.reason,
             "held": self.held,
+            "thresholds": self.kpi.thresholds and self.kpi.thresholds.as_dict(),
             "formula": self.kpi.formula.text,
             "components": {name: text_of(value) for name, value in self.components.items()},
             "rows_used": self.rows_used,

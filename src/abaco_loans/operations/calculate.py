@@ -29,7 +29,7 @@ from abaco_loans.tape.calculation import (
 from abaco_loans.tape.definition import Definition, DpdMethod
 from abaco_loans.tape.template import date_node, filled
 
-_SERVICING_CHECKS: tuple[tuple[str, str, str], ...] = (
+SERVICING_CHECKS: tuple[tuple[str, str, str], ...] = (
     (
         "WARN-201",
         "payments and other movements of loans that are not in the tape; left out",
@@ -230,7 +230,7 @@ def _rebuilt(
         engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
     query = panel.panel_query(definition, [month_end_before(day), day], currency)
     engine.execute(exp.Create(this=exp.to_table("panel"), kind="TABLE", expression=query, replace=True))
-    for code, text, check in _SERVICING_CHECKS:
+    for code, text, check in SERVICING_CHECKS:
         count, amount = engine.rows(filled(check, day=date_node(day)))[0]
         if count:
             warnings.append(

@@ -9,25 +9,27 @@ from typing import Any
 
 from abaco_loans.operations.run_tape import RunOutcome
 from abaco_loans.operations.workspace import Workspace
-from abaco_loans.operations.write_outputs import kpis_document
 from abaco_loans.outputs.publish import MANIFEST
-from abaco_loans.records.runs import RunReader
+from abaco_loans.records.runs import RunReader, RunRecord
 
 
 def run_document(outcome: RunOutcome, workspace: Workspace) -> dict[str, Any]:
-    """The run as JSON-ready data; decimals are text. A run found earlier is read from its published files."""
-    record = outcome.record
+    """What came of `run_tape`, as JSON-ready data."""
+    document = record_document(outcome.record, workspace, earlier=outcome.earlier)
+    if outcome.timings:
+        document["timings"] = dict(outcome.timings)
+    return document
+
+
+def record_document(record: RunRecord, workspace: Workspace, *, earlier: bool = True) -> dict[str, Any]:
+    """A finished run as JSON-ready data, read from what it published; decimals are text."""
     folder = workspace.outputs / (record.output_folder or "")
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    if outcome.calculated is not None:
-        kpis = kpis_document(outcome.calculated, outcome.release)
-    else:
-        kpis = json.loads((folder / "kpis.json").read_text(encoding="utf-8"))
-    rows = manifest["rows"]
+    kpis = json.loads((folder / "kpis.json").read_text(encoding="utf-8"))
     return {
         "run_id": record.run_id,
         "status": record.status,
-        "earlier": outcome.earlier,
+        "earlier": earlier,
         "release": record.release,
         "definition": record.definition,
         "as_of": record.as_of.isoformat(),
@@ -36,9 +38,9 @@ def run_document(outcome: RunOutcome, workspace: Workspace) -> dict[str, Any]:
             "sha256": record.tape_sha256,
             "layout": record.layout,
             "mapping": manifest["tape"]["mapping"],
-            "rows": rows["in"],
+            "rows": manifest["rows"]["in"],
         },
-        "rows": rows,
+        "rows": manifest["rows"],
         "warnings": list(record.warnings),
         "kpis": kpis["kpis"],
         "segments": kpis["segments"],
@@ -50,7 +52,7 @@ def run_document(outcome: RunOutcome, workspace: Workspace) -> dict[str, Any]:
             }
             for item in manifest["files"]
         ],
-        "timings": {name: round(seconds, 4) for name, seconds in (outcome.timings or record.timings).items()},
+        "timings": dict(record.timings),
     }
 
 
@@ -58,9 +60,8 @@ def _shown(path: Path, workspace: Workspace) -> str:
     return path.relative_to(workspace.root).as_posix()
 
 
-def changes(outcome: RunOutcome, reader: RunReader, document: dict[str, Any]) -> dict[str, Decimal]:
+def changes(record: RunRecord, reader: RunReader, document: dict[str, Any]) -> dict[str, Decimal]:
     """By KPI, how far the value moved since the last as-of date under the same definition."""
-    record = outcome.record
     before = reader.previous_values(before=record.as_of, definition=record.definition)
     found = {}
     for kpi_id, result in document["kpis"].items():

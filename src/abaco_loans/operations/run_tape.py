@@ -136,7 +136,7 @@ def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
     watch = _Stopwatch()
     workspace = tools.workspace
     with ExitStack() as stack:
-        scratch = stack.enter_context(_scratch(workspace))
+        scratch = stack.enter_context(scratch_folder(workspace))
         release = workspace.release(request.release)
         engine = _LazyEngine(lambda: tools.open_engine(scratch, [scratch]))
         stack.callback(engine.close)
@@ -171,7 +171,7 @@ class _LazyEngine:
             self._engine.close()
 
 
-def _scratch(workspace: Workspace) -> AbstractContextManager[Path]:
+def scratch_folder(workspace: Workspace) -> AbstractContextManager[Path]:
     """A private folder for this run; those of dead runs are swept."""
     with world(workspace.scratch):
         workspace.scratch.mkdir(mode=0o700, exist_ok=True)

@@ -90,7 +90,7 @@ def _cell(table: Table, column: str, file_format: str) -> exp.Expression:
 def write_kpis(folder: Path, calculated: Calculated, release: Release, engine: Engine) -> None:
     """``kpis.json``, ``kpis.csv`` and ``kpis.parquet``."""
     (folder / "kpis.json").write_text(
-        json.dumps(kpis_document(calculated, release), indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+        json.dumps(kpis_document(calculated, release), indent=2, ensure_ascii=False) + "\n",
         encoding="utf-8",
     )
     path = folder / "kpis.csv"

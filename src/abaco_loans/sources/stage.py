@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from abaco_loans.errors import InputError, WorldError
+from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
 from abaco_loans.sources.recognise import FileFormat, recognise
 
 _CHUNK = 1 << 20
@@ -47,7 +47,8 @@ def stage(source: Path, scratch: Path) -> RawFile:
 
     Raises:
         InputError: ``SRC-101``..``SRC-106`` empty, no tape, not ready, or a bomb.
-        WorldError: ``SRC-201`` missing or not readable; ``SRC-202`` the copy failed.
+        UsageError: ``SRC-201`` there is no such file.
+        WorldError: ``SRC-201`` not readable; ``SRC-202`` the copy failed.
     """
     name = source.name
     target = scratch / f"{len(list(scratch.iterdir())):02d}-tape"
@@ -86,9 +87,9 @@ def stage(source: Path, scratch: Path) -> RawFile:
     return counter.result(name, target, kind, digest.hexdigest(), size)
 
 
-def _unreadable(error: OSError, source: Path) -> WorldError:
+def _unreadable(error: OSError, source: Path) -> AbacoError:
     if isinstance(error, FileNotFoundError):
-        return WorldError(
+        return UsageError(
             "there is no such file",
             code="SRC-201",
             where=str(source),

@@ -1,0 +1,1 @@
+"""The numbers of docs/performance.md, measured: ``python -m bench`` (or ``make bench``)."""

@@ -1,0 +1,110 @@
+"""Measure everything and print the table: ``python -m bench [--quick | --full] [--write docs/performance.md]``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.measure import HUGE, Bench, measure
+from bench.process import BenchError
+from bench.table import NOT_MET, Line, markdown
+
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+_HUGE_BYTES = 6_000_000_000
+RUNS = {1_000: 5, 100_000: 5, 1_000_000: 3}
+CALCULATIONS = {1_000: 400, 10_000: 400, 1_000_000: 21}
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """What the person asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure abaco against the budgets.")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="1,000 and 100,000 rows, once: does it all still work?")
+    size.add_argument("--full", action="store_true", help="10,000,000 rows too (6 GB of disk, minutes)")
+    parser.add_argument("--rows", type=int, nargs="+", help="these sizes instead, once each, and no real book")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, between its marks")
+    parser.add_argument("--check", action="store_true", help="exit code 1 when a budget is not met")
+    parser.add_argument("--folder", type=Path, help="where to work [default: the temporary folder]")
+    return parser.parse_args(given)
+
+
+def planned(asked: argparse.Namespace, folder: Path) -> Bench:
+    """The bench that was asked for."""
+
+    def tell(text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    runs, calculations, start_ups, real_runs = dict(RUNS), dict(CALCULATIONS), 10, 3
+    if asked.quick:
+        runs, calculations, start_ups, real_runs = {1_000: 1, 100_000: 1}, {1_000: 50, 10_000: 50}, 2, 1
+    if asked.full:
+        runs[HUGE] = 1
+    if asked.rows:
+        runs, calculations = dict.fromkeys(asked.rows, 1), dict.fromkeys(asked.rows, 5)
+        start_ups, real_runs = 1, 0
+    return Bench(
+        folder=folder, tell=tell, runs=runs, calculations=calculations, start_ups=start_ups, real_runs=real_runs
+    )
+
+
+def machine() -> str:
+    """What it ran on, in one line."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "?"
+    packages = ", ".join(f"{package} {version(package)}" for package in ("duckdb", "sqlglot", "pandas"))
+    return f"{cores} cores ({name}), load {load} at the start, Python {platform.python_version()}, {packages}"
+
+
+def page(text: str, block: str) -> str:
+    """The page with ``block`` between its marks.
+
+    Raises:
+        BenchError: the page has not both marks.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise BenchError(f"the page has no marks {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{block}\n{end}{after}"
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Measure, print, write."""
+    asked = arguments(given)
+    before = machine()
+    day = datetime.now(UTC).date().isoformat()
+    with tempfile.TemporaryDirectory(prefix="abaco-bench-", dir=asked.folder) as folder:
+        if asked.full and shutil.disk_usage(folder).free < _HUGE_BYTES:
+            print(f"10,000,000 rows need 6 GB in {folder}: name a roomier place with --folder", file=sys.stderr)
+            return 2
+        lines: list[Line] = list(measure(planned(asked, Path(folder))))
+    table = markdown(lines)
+    missed = [line.what for line in lines if line.verdict == NOT_MET]
+    said = f"{len(missed)} budget(s) not met." if missed else "Every budget is met."
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    print(f"{table}\n{said}\n{before}")
+    if asked.write:
+        shape = "".join(f" --{name}" for name in ("quick", "full") if getattr(asked, name))
+        block = f"`python -m bench{shape}`, {day}: {before}.\n\n{table}\n{said}\n"
+        asked.write.write_text(page(asked.write.read_text(encoding="utf-8"), block), encoding="utf-8")
+    return 1 if missed and asked.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Calculation alone, beside pandas: ``python -m bench.latency WORKSPACE TAPE THREADS REPEAT``.
+
+The tape is read by the product's own steps, then the statements are prepared once, and timed is what is left:
+the engine's sums, the cells, every KPI of the catalogue with components, null counts and statuses. pandas does
+the eight sums and seven divisions on float64 columns that are in memory, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.tape import AMOUNTS
+
+_SUMMED = tuple(name for name in AMOUNTS if name != "discounted_balance_usd")
+
+
+def product(workspace: Path, tape: Path, threads: int, scratch: Path) -> Callable[[], object]:
+    """The calculation of ``tape``, ready to be called again and again."""
+    from abaco_loans import wiring
+    from abaco_loans.kpi.evaluate import Prices, evaluate
+    from abaco_loans.operations.calculate import calculate
+    from abaco_loans.operations.read_tape import load_tape, stage_tape
+    from abaco_loans.operations.workspace import open_workspace
+
+    place = open_workspace(workspace, os.environ)
+    release = place.release()
+    engine = wiring.open_engine(place, scratch, [scratch], threads=threads)
+    staged = stage_tape(tape, release, scratch, lambda: engine)
+    read = load_tape(staged, engine, place.masking_key(os.environ), scratch, lambda text: None)
+    definition = release.definition(None, read.layout)
+    done = calculate(read, engine, release, definition, as_of=None, reporting_currency="USD")
+    compiled = done.compiled
+    prepared = [(statement, engine.prepare(statement.query)) for statement in compiled.statements]
+    facts = dict.fromkeys(("rows_quarantined", "rows_duplicate", "failed_checks", "open_alerts"), 0)
+    facts |= {"rows_in": read.totals[0], "rows_accepted": read.totals[1]}
+    unpriced = Prices()
+
+    def once() -> object:
+        cells = {statement.grain: statement.cells(rows()) for statement, rows in prepared}
+        return evaluate(compiled, cells, facts, unpriced)
+
+    if repr(once()) != repr(done.evaluation):
+        raise AssertionError("the timed calculation is not the product's")
+    return once
+
+
+def with_pandas(tape: Path) -> Callable[[], object]:
+    """The same sums by pandas over a frame in memory."""
+    import pandas as pd
+
+    frame = pd.read_csv(tape, usecols=list(_SUMMED))
+
+    def once() -> object:
+        sums = {name: frame[name].sum() for name in _SUMMED}
+        receivable = sums["total_receivable_usd"]
+        ratios = {name: total / receivable * 100 for name, total in sums.items() if name != "total_receivable_usd"}
+        return sums, ratios, len(frame)
+
+    return once
+
+
+def medians(first: Callable[[], object], second: Callable[[], object], repeat: int) -> tuple[list[float], list[float]]:
+    """Seconds of each call of the two, in turn."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(repeat + max(3, repeat // 10)):
+        for index, call in enumerate((first, second)):
+            begin = time.perf_counter()
+            call()
+            spent = time.perf_counter() - begin
+            if number >= max(3, repeat // 10):  # the first ones warm up
+                seconds[index].append(spent)
+    return seconds
+
+
+def main(workspace: str, tape: str, threads: str, repeat: str) -> None:
+    """Print the seconds of both as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours = product(Path(workspace), Path(tape), int(threads), Path(folder))
+        theirs = with_pandas(Path(tape))
+        first, second = medians(ours, theirs, int(repeat))
+    found: dict[str, Any] = {"abaco": first, "pandas": second}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

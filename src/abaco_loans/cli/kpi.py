@@ -1,0 +1,243 @@
+"""``abaco kpi``: what the KPIs are, what they say, and why."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from abaco_loans.cli import show
+from abaco_loans.cli.run import day
+from abaco_loans.errors import UsageError
+
+
+@click.group()
+def kpi() -> None:
+    """List, show and explain KPIs, and their history."""
+
+
+@kpi.command("list")
+@click.option("--department", help="Only those of one department.")
+@click.option("--release", help="Release to read [default: the active one].")
+@show.common
+def list_kpis(department: str | None, release: str | None, workspace: Path | None, as_json: bool) -> None:
+    """List the KPIs of the catalogue."""
+    from abaco_loans.operations.workspace import find_workspace
+
+    catalogue = find_workspace(workspace, os.environ).release(release).catalogue
+    chosen = [item for item in catalogue.kpis if department in (None, *item.departments)]
+    if as_json:
+        show.print_json(
+            [
+                {
+                    "id": item.id,
+                    "name": item.name,
+                    "description": item.description,
+                    "formula": item.formula.text,
+                    "unit": item.unit,
+                    "grain": item.grain.value,
+                    "owner": item.owner,
+                    "departments": list(item.departments),
+                    "refresh": item.refresh,
+                    "source": item.source,
+                    "thresholds": item.thresholds and item.thresholds.as_dict(),
+                }
+                for item in chosen
+            ]
+        )
+        return
+    rows = [
+        (item.id, item.name, item.unit, show.against(item.thresholds and item.thresholds.as_dict()), item.owner)
+        for item in chosen
+    ]
+    show.table(("KPI", "name", "unit", "warning / critical", "owner"), rows)
+
+
+@kpi.command("show")
+@click.argument("kpi_id")
+@click.option("--run", "run_id", help="Run to look at [default: the latest].")
+@show.common
+def show_kpi(kpi_id: str, run_id: str | None, workspace: Path | None, as_json: bool) -> None:
+    """Show KPI_ID of a run with everything that proves it: formula, components, rows, definition."""
+    from abaco_loans.operations.find_run import published_kpis
+    from abaco_loans.operations.workspace import find_workspace
+    from abaco_loans.wiring import open_records
+
+    place = find_workspace(workspace, os.environ)
+    loaded = place.release().catalogue.get(kpi_id)
+    with open_records(place) as records:
+        record, document = published_kpis(place, records.reader, run_id)
+    found = document["kpis"].get(kpi_id)
+    if found is None:
+        raise UsageError(
+            f"run {record.run_id} has no {kpi_id}", code="CLI-104", where=kpi_id, hint="its release did not have it"
+        )
+    if as_json:
+        show.print_json({"run_id": record.run_id, "as_of": document["as_of"], "id": kpi_id, **found})
+        return
+    click.echo(
+        f"{loaded.name} ({kpi_id}): {show.number(found['value'], found['unit'])}  {show.coloured(found['status'])}"
+    )
+    click.echo(f"  {loaded.description}")
+    _print_proof(found)
+    click.echo(f"  definition   {_definition(document['definition'])}")
+    click.echo(
+        f"  as of        {document['as_of']}, run {record.run_id}, release {document['release']['name']}"
+        f" (meaning {document['release']['meaning'][:12]})"
+    )
+    click.echo(f"  calculated   {record.finished_at}")
+
+
+def _print_proof(found: dict[str, Any]) -> None:
+    click.echo(f"  exact        {found['value_exact'] or '-'}")
+    if found["reason"] or found["held"]:
+        click.echo(f"  note         {show.plain(found['reason'] or found['held'])}")
+    click.echo(f"  formula      {' '.join(found['formula'].split())}")
+    for name, value in found["components"].items():
+        nulls = found["null_counts"].get(name)
+        missing = f"   ({nulls:,} empty)" if nulls else ""
+        click.echo(f"               {name} = {show.number(value)}{missing}")
+    if found["rows_used"] is not None:
+        click.echo(f"  rows used    {found['rows_used']:,}")
+    if found["bound_reason"]:
+        click.echo(f"  bounds       none: {show.plain(found['bound_reason'])}")
+    elif found["low"] != found["high"]:
+        click.echo(f"  bounds       {found['low']} .. {found['high']} if the quarantined rows came back")
+
+
+def _definition(definition: dict[str, Any]) -> str:
+    rest = ", ".join(
+        f"{name} {value}" for name, value in definition.items() if name not in ("name", "version") and value is not None
+    )
+    return f"{definition['name']} version {definition['version']}: {rest}"
+
+
+@kpi.command()
+@click.argument("kpi_id")
+@click.argument("tape", type=click.Path(path_type=Path))
+@click.option("--as-of", callback=day, help="Date to calculate at (YYYY-MM-DD) [default: the latest of the tape].")
+@click.option("--release", help="Release to use [default: the active one].")
+@click.option("--layout", help="bucketed, snapshot or servicing [default: recognised].")
+@click.option("--mapping", help="Mapping to read the tape with [default: the one that fits].")
+@show.common
+def explain(
+    kpi_id: str,
+    tape: Path,
+    as_of: date | None,
+    release: str | None,
+    layout: str | None,
+    mapping: str | None,
+    workspace: Path | None,
+    as_json: bool,
+) -> None:
+    """Show KPI_ID of TAPE under every definition that the tape can bear, side by side. Publishes nothing."""
+    from abaco_loans import wiring
+    from abaco_loans.operations.explain_kpi import explain_kpi
+    from abaco_loans.operations.workspace import find_workspace
+
+    place = find_workspace(workspace, os.environ)
+    tell = show.progress()
+    try:
+        found = explain_kpi(
+            kpi_id,
+            tape,
+            wiring.run_tools(place, os.environ, tell),
+            as_of=as_of,
+            release=release,
+            layout=layout,
+            mapping=mapping,
+        )
+    finally:
+        tell("")
+    if as_json:
+        show.print_json({"id": kpi_id, "tape": tape.name, "definitions": [item.as_dict() for item in found]})
+        return
+    loaded = place.release(release).catalogue.get(kpi_id)
+    click.echo(f"{loaded.name} ({kpi_id}) of {show.plain(tape.name)}, as of {found[0].as_of}")
+    click.echo(f"  {loaded.description}")
+    click.echo(f"  formula: {' '.join(loaded.formula.text.split())}\n")
+    components = list(dict.fromkeys(name for item in found if item.result for name in item.result.components))
+    rows = []
+    for item in found:
+        shown = item.as_dict()
+        status = str(shown.get("status", "not_computable"))
+        values = item.result.components if item.result else {}
+        rows.append(
+            (
+                item.definition.name,
+                show.number(_text(shown.get("value"))),
+                show.coloured(status),
+                *(show.number(_text(values.get(name))) for name in components),
+                show.plain(item.reason),
+            )
+        )
+    show.table(("definition", loaded.unit, "status", *components, "why not"), rows, right=range(1, 3 + len(components)))
+    click.echo("\nwhat differs:")
+    for item in found:
+        click.echo(f"  {_definition(item.definition.as_dict())}")
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+@kpi.command()
+@click.argument("kpi_id")
+@click.option("--as-of", callback=day, help="Only values for this date: what was reported when.")
+@click.option("--segment", help="A cell of a segment, like product=factoring.")
+@show.common
+def history(kpi_id: str, as_of: date | None, segment: str | None, workspace: Path | None, as_json: bool) -> None:
+    """Show everything ever said of KPI_ID: by as-of date, and then in the order in which it was said."""
+    from abaco_loans.operations.workspace import find_workspace
+    from abaco_loans.wiring import open_records
+
+    place = find_workspace(workspace, os.environ)
+    loaded = place.release().catalogue.get(kpi_id)
+    name, _, value = (segment or "").partition("=")
+    if segment and not value:
+        raise UsageError(
+            "a cell is a segment and a value", code="CLI-105", where="--segment", hint="write it like product=factoring"
+        )
+    with open_records(place) as records:
+        rows = records.reader.history(kpi_id, segment=name, segment_value=value, as_of=as_of)
+    if as_json:
+        show.print_json(
+            [
+                {
+                    "as_of": row.as_of.isoformat(),
+                    "recorded_at": row.recorded_at.isoformat(),
+                    "run_id": row.run_id,
+                    "value": _text(row.value),
+                    "value_exact": _text(row.value_exact),
+                    "unit": row.unit,
+                    "status": row.status,
+                    "reason": row.reason,
+                    "definition": row.definition,
+                    "release": row.release,
+                }
+                for row in rows
+            ]
+        )
+        return
+    if not rows:
+        click.echo(f"nothing has been said of {kpi_id} yet; `abaco run TAPE` does")
+        return
+    show.table(
+        ("as of", loaded.unit, "status", "definition", "release", "recorded at", "run"),
+        [
+            (
+                row.as_of.isoformat(),
+                show.number(row.value),
+                show.coloured(row.status),
+                row.definition,
+                row.release,
+                row.recorded_at.isoformat(timespec="seconds"),
+                row.run_id,
+            )
+            for row in rows
+        ],
+        right=[1],
+    )
