@@ -94,16 +94,16 @@ class _Builder:
         return data
 
     def _refusal(self, event: yaml.Event, code: str, what: str, hint: str) -> ConfigError:
-        return ConfigError(what, code=code, where=f"{self._name}:{event.start_mark.line + 1}", hint=hint)
+        return ConfigError(what, code=code, where=f"{self._name}:{_line(event)}", hint=hint)
 
     def _value(self, event: yaml.Event, path: tuple[str | int, ...]) -> Any:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise self._refusal(event, "CFG-102", "aliases and anchors (& and *) are not read", "write the value out")
         if getattr(event, "tag", None):
-            raise self._refusal(event, "CFG-102", f"the tag {event.tag!r} is not read", "remove the tag")
+            raise self._refusal(event, "CFG-102", f"the tag {getattr(event, 'tag', '')!r} is not read", "remove the tag")
         if len(path) > _DEPTH_MAX:
             raise self._refusal(event, "CFG-104", "nested too deeply", f"use at most {_DEPTH_MAX} levels")
-        self._lines[path] = event.start_mark.line + 1
+        self._lines[path] = _line(event)
         if isinstance(event, yaml.ScalarEvent):
             return _scalar(event)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -126,10 +126,15 @@ class _Builder:
             key = event.value
             if key in found:
                 raise self._refusal(event, "CFG-103", f"the key {key!r} stands twice", "keep one of them")
-            line = event.start_mark.line + 1
+            line = _line(event)
             found[key] = self._value(next(self._events), (*path, key))
             self._lines[(*path, key)] = line
         return found
+
+
+def _line(event: yaml.Event) -> int:
+    """The line on which the event starts, from 1."""
+    return event.start_mark.line + 1 if event.start_mark else 1
 
 
 def _scalar(event: yaml.ScalarEvent) -> str | int | bool | None:

@@ -164,11 +164,11 @@ HEADER = ("loan_id", "measurement_date", "customer_id", "outstanding_principal",
 def write_tape(
     path: Path, *, as_of: str = AS_OF_NEW, rows: int = 24, bad: int = 1, start: int = 1, product: str = "factoring"
 ) -> Path:
-    """A snapshot with `rows` loans, of which the first `bad` have no readable balance."""
+    """A snapshot with `rows` loans, of which the first `bad` do not say how late they are."""
     lines = [",".join(HEADER)]
     for number in range(start, start + rows):
-        balance = "much" if number < start + bad else f"{1000 + number}.25"
-        lines.append(f"L{number:04d},{as_of},C{number % 7:03d},{balance},{number % 3 * 31},{product},North")
+        late = "very" if number < start + bad else number % 3 * 31
+        lines.append(f"L{number:04d},{as_of},C{number % 7:03d},{1000 + number}.25,{late},{product},North")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

@@ -35,6 +35,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.loaded: set[str] = set()
         self.engine = DuckDB(scratch=folder, folders=[folder], memory_mb=500, threads=1)
 
     def load(self, loans: Sequence[Loan], rates: Rates) -> None:
@@ -70,7 +71,9 @@ class Bench:
             name=name, path=str(path), format=TextFormat.CSV, sha256="", size_bytes=0, header=columns
         )
         casts = ", ".join(f'CAST("{column}" AS {_type(column)}) AS "{column}"' for column in columns)
-        self.engine.execute(exp.Drop(this=exp.to_table(f"raw_{name}"), kind="TABLE", exists=True))
+        if name in self.loaded:
+            self.engine.execute(exp.Drop(tables=[exp.to_table(f"raw_{name}")], kind="TABLE"))
+        self.loaded.add(name)
         self.engine.load(f"raw_{name}", staged, filled(f"SELECT {casts} FROM source"))
 
     def panel(self, definition: Definition, dates: Sequence[date]) -> dict[tuple[str, date], State]:

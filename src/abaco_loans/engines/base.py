@@ -36,19 +36,19 @@ class Engine(Protocol):
         """
         ...
 
-    def execute(self, statement: exp.Expression) -> None:
+    def execute(self, statement: exp.Expr) -> None:
         """Run a statement that gives no rows (CREATE TABLE AS, CREATE VIEW, DROP)."""
         ...
 
-    def rows(self, query: exp.Expression) -> list[tuple[Any, ...]]:
+    def rows(self, query: exp.Expr) -> list[tuple[Any, ...]]:
         """All rows of a query that gives few."""
         ...
 
-    def prepare(self, query: exp.Expression) -> Callable[[], list[tuple[Any, ...]]]:
+    def prepare(self, query: exp.Expr) -> Callable[[], list[tuple[Any, ...]]]:
         """A query to be run again and again; each call gives its rows as they are now."""
         ...
 
-    def write(self, query: exp.Expression, path: Path, file_format: str) -> None:
+    def write(self, query: exp.Expr, path: Path, file_format: str) -> None:
         """Write the rows of ``query``, in its order, to a new file (``parquet`` or ``csv``)."""
         ...
 

@@ -44,8 +44,8 @@ def prices_query(components: Sequence[Component], relation: str, unreadable: Col
         relation: the calculation table of the refused rows, with ``loan_id`` filled for every row.
         unreadable: columns of the calculation table in which some refused row holds an unreadable value.
     """
-    per_key: list[exp.Expression] = []
-    totals: list[exp.Expression] = []
+    per_key: list[exp.Expr] = []
+    totals: list[exp.Expr] = []
     for index, item in enumerate(components):
         least, greatest, unknown = _row_range(item, unreadable)
         per_key += [
@@ -58,7 +58,7 @@ def prices_query(components: Sequence[Component], relation: str, unreadable: Col
     return exp.select(*totals).from_(inner.subquery("per_key"))
 
 
-def _row_range(item: Component, unreadable: Collection[str]) -> tuple[exp.Expression, exp.Expression, exp.Expression]:
+def _row_range(item: Component, unreadable: Collection[str]) -> tuple[exp.Expr, exp.Expr, exp.Expr]:
     argument = item.argument
     assert argument is not None  # `priceable` gives sums only
     zero = number_node(0)
@@ -66,7 +66,7 @@ def _row_range(item: Component, unreadable: Collection[str]) -> tuple[exp.Expres
         known = exp.func("COALESCE", argument, zero)
         return known, known.copy(), zero.copy()
     least = exp.func("COALESCE", argument.copy(), zero)
-    empty = exp.Is(this=exp.Paren(this=argument.copy()), expression=exp.null())
+    empty: exp.Expr = exp.Is(this=exp.Paren(this=argument.copy()), expression=exp.null())
     if item.name in _PARTS:
         whole = exp.column(WHOLE, quoted=True)
         greatest = exp.func("COALESCE", argument.copy(), whole, zero.copy())

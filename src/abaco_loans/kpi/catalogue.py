@@ -135,7 +135,7 @@ def read_catalogue(document: Document) -> Catalogue:
     """The catalogue of the document.
 
     Raises:
-        ConfigError: ``KPI-100`` not a catalogue; ``KPI-101``..``KPI-107`` a formula is wrong; each with
+        ConfigError: ``KPI-100`` not a catalogue; ``KPI-101``..``KPI-108`` a formula is wrong; each with
             ``file:line`` and a hint.
     """
     file = check(document, _CatalogueFile, code="KPI-100", hint="see docs/catalogue.md")
@@ -169,7 +169,9 @@ def _kpi(entry: _Entry, where: str) -> Kpi:
         valid_range=ValidRange(
             least=entry.valid_range.min, greatest=entry.valid_range.max, clamp=entry.valid_range.clamp
         ),
-        thresholds=limits and Thresholds(warning=limits.warning, critical=limits.critical, direction=limits.direction),
+        thresholds=None
+        if limits is None
+        else Thresholds(warning=limits.warning, critical=limits.critical, direction=limits.direction),
         owner=entry.owner,
         departments=tuple(entry.departments),
         refresh=entry.refresh,

@@ -116,7 +116,7 @@ def _column(name: str) -> exp.Column:
     return exp.column(name, quoted=True)
 
 
-def _grouping(dimensions: Sequence[str]) -> list[exp.Expression]:
+def _grouping(dimensions: Sequence[str]) -> list[exp.Expr]:
     return [
         exp.alias_(exp.Anonymous(this="GROUPING", expressions=[_column(name)]), f"grouping_{index}")
         for index, name in enumerate(dimensions)
@@ -143,10 +143,10 @@ def _statement(
     columns = dict.fromkeys(name for item in components for name in item.columns)
     counted = tuple(name for name in columns if name not in never_null)
     has_unpriced = UNPRICED in calculation.columns
-    members: exp.Expression = exp.Count(this=exp.Star())
+    members: exp.Expr = exp.Count(this=exp.Star())
     if _CUSTOMER in calculation.columns and dimensions:
         members = exp.Count(this=exp.Distinct(expressions=[_column(_CUSTOMER)]))
-    items: list[exp.Expression] = [
+    items: list[exp.Expr] = [
         *_grouping(dimensions),
         *(_column(name) for name in dimensions),
         exp.alias_(exp.Count(this=exp.Star()), "row_count"),

@@ -254,7 +254,7 @@ def _ends(kpi: Kpi, exact: Ratio, bound: Interval | None) -> dict[str, Decimal |
     if bound is None:
         return {"low": None, "high": None}
     point = Fraction(*exact)
-    ends = {}
+    ends: dict[str, Decimal | None] = {}
     for name, end, rounding in (("low", bound[0], ROUND_FLOOR), ("high", bound[1], ROUND_CEILING)):
         number = as_decimal((end.numerator, end.denominator))
         ends[name] = rounded(number, kpi.precision) if end == point else rounded(number, kpi.precision, rounding)

@@ -15,6 +15,7 @@ from fractions import Fraction
 from sqlglot import exp
 
 from abaco_loans.errors import ConfigError, InvariantError
+from abaco_loans.kpi.measure import Sort, measured
 from abaco_loans.nearest import nearest
 from abaco_loans.tape.expression import ROW_NODES, column_names, parse_allowed
 
@@ -33,11 +34,11 @@ class Component:
     """One aggregate of a formula. ``name`` is the column for a plain sum, else the aggregate's own text."""
 
     name: str
-    tree: exp.Expression
+    tree: exp.Expr
     columns: tuple[str, ...]
 
     @property
-    def argument(self) -> exp.Expression | None:
+    def argument(self) -> exp.Expr | None:
         """The row expression that a SUM adds up; None for other aggregates."""
         return self.tree.this if isinstance(self.tree, exp.Sum) else None
 
@@ -51,7 +52,7 @@ class Formula:
     kpis: tuple[str, ...]
     facts: tuple[str, ...]
     evaluate: Callable[[Mapping[str, Ratio]], Ratio | None]
-    tree: exp.Expression
+    tree: exp.Expr
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -64,13 +65,14 @@ def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula
 
     Raises:
         ConfigError: ``KPI-101`` not a formula, or something that is not allowed; ``KPI-102`` a column outside
-            an aggregate; ``KPI-103`` an aggregate inside another; ``KPI-104`` an unknown column or fact.
+            an aggregate; ``KPI-103`` an aggregate inside another; ``KPI-104`` an unknown column or fact;
+            ``KPI-108`` parts that do not go together.
     """
     tree = parse_allowed(text, allowed=_ALLOWED, code="KPI-101", where=where)
     components: dict[str, Component] = {}
     kpis: dict[str, None] = {}
     facts: dict[str, None] = {}
-    _walk(tree, columns, where, components, kpis, facts)
+    _walk(tree, columns, _Place(where=where, text=text), components, kpis, facts)
     return Formula(
         text=text,
         components=tuple(components.values()),
@@ -81,16 +83,29 @@ def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a formula stands, and its text, to say where in it a name is."""
+
+    where: str
+    text: str
+
+    def of(self, name: str) -> str:
+        """File, line and the first character of ``name``."""
+        found = self.text.casefold().find(name.casefold())
+        return self.where if found < 0 else f"{self.where}, character {found + 1}"
+
+
 def _walk(
-    node: exp.Expression,
+    node: exp.Expr,
     columns: Collection[str],
-    where: str,
+    place: _Place,
     components: dict[str, Component],
     kpis: dict[str, None],
     facts: dict[str, None],
 ) -> None:
     if isinstance(node, _AGGREGATES):
-        component = _component(node, columns, where)
+        component = _component(node, columns, place)
         components[component.name] = component
         return
     if isinstance(node, exp.Column):
@@ -98,15 +113,22 @@ def _walk(
             raise ConfigError(
                 f"the column {node.name!r} stands outside an aggregate",
                 code="KPI-102",
-                where=where,
+                where=place.of(node.name),
                 hint=f"write SUM({node.name})",
+            )
+        if node.args.get("db") or isinstance(node.this, exp.Star):
+            raise ConfigError(
+                f"{node.sql()!r} is no KPI",
+                code="KPI-104",
+                where=place.of(node.sql()),
+                hint="a KPI is named by two words, as risk.par_30",
             )
         if node.table == "run":
             if node.name not in FACTS:
                 raise ConfigError(
                     f"unknown fact of a run {node.name!r}",
                     code="KPI-104",
-                    where=where,
+                    where=place.of(node.name),
                     hint=nearest(node.name, FACTS),
                 )
             facts[node.name] = None
@@ -117,14 +139,15 @@ def _walk(
         raise ConfigError(
             f"{type(node).__name__} is only allowed inside an aggregate",
             code="KPI-101",
-            where=where,
+            where=place.where,
             hint="use + - * / and numbers between aggregates",
         )
     for child in node.iter_expressions():
-        _walk(child, columns, where, components, kpis, facts)
+        _walk(child, columns, place, components, kpis, facts)
 
 
-def _component(node: exp.Expression, columns: Collection[str], where: str) -> Component:
+def _component(node: exp.Expr, columns: Collection[str], place: _Place) -> Component:
+    where = place.of(node.key)
     for inner in node.find_all(*_AGGREGATES):
         if inner is not node:
             raise ConfigError(
@@ -146,27 +169,52 @@ def _component(node: exp.Expression, columns: Collection[str], where: str) -> Co
             raise ConfigError(
                 f"the formula uses unknown column {column.sql()!r}",
                 code="KPI-104",
-                where=where,
+                where=place.of(column.name),
                 hint=nearest(column.name, columns),
             )
+    _refuse_arguments(node, where)
     text = node.sql(dialect="duckdb", normalize_functions="lower")
     plain = isinstance(node, exp.Sum) and isinstance(node.this, exp.Column)
     return Component(name=names[0] if plain else text, tree=_widened(node), columns=tuple(names))
 
 
-def _widened(node: exp.Expression) -> exp.Expression:
+def _refuse_arguments(node: exp.Expr, where: str) -> None:
+    """An aggregate takes one argument: SUM, MIN and MAX a number, COUNT also ``*`` or DISTINCT."""
+    argument = node.this
+    if isinstance(node, exp.Count) and isinstance(argument, exp.Distinct) and len(argument.expressions) == 1:
+        argument = argument.expressions[0]
+    elif isinstance(node, exp.Count) and isinstance(argument, exp.Star):
+        return
+    if argument is None or node.expressions or argument.find(exp.Star, exp.Distinct):
+        raise ConfigError(
+            f"{node.sql(dialect='duckdb')} has not the one argument that it takes",
+            code="KPI-108",
+            where=where,
+            hint="write SUM(column), COUNT(column), COUNT(*) or COUNT(DISTINCT column)",
+        )
+    found = measured(argument, where=where)
+    if found.sort is not Sort.NUMBER and not isinstance(node, exp.Count):
+        raise ConfigError(
+            f"{node.sql(dialect='duckdb')} takes a number, and was given {found.sort}",
+            code="KPI-108",
+            where=where,
+            hint="count with SUM(CASE WHEN ... THEN 1 ELSE 0 END) or COUNT(DISTINCT column)",
+        )
+
+
+def _widened(node: exp.Expr) -> exp.Expr:
     """The aggregate with room in its products: 18 digits times 18 digits overflow, 19 times 18 do not."""
 
-    def widen(part: exp.Expression) -> exp.Expression:
-        if isinstance(part, exp.Mul):
-            scale = 6 if "interest_rate" in column_names(part.this) else 4
-            part.set("this", exp.cast(part.this, f"DECIMAL(19,{scale})"))
+    def widen(part: exp.Expr) -> exp.Expr:
+        if isinstance(part, exp.Mul) and not part.this.find(exp.Mul):
+            scale = measured(part.this, where="").scale
+            part.set("this", exp.cast(part.this, f"DECIMAL({max(19, 13 + scale)},{scale})"))
         return part
 
     return node.transform(widen)
 
 
-def component_name(node: exp.Expression) -> str:
+def component_name(node: exp.Expr) -> str:
     """The name under which an aggregate's value is looked up."""
     if isinstance(node, exp.Sum) and isinstance(node.this, exp.Column):
         return node.this.name
@@ -196,7 +244,7 @@ def rounded(value: Decimal, places: int, rounding: str = ROUND_HALF_EVEN) -> Dec
 Evaluator = Callable[[Mapping[str, Ratio]], "Ratio | None"]
 
 
-def _compiled(node: exp.Expression) -> Evaluator:
+def _compiled(node: exp.Expr) -> Evaluator:
     """A function from names to the exact value; None on division by zero."""
     if isinstance(node, exp.Paren):
         return _compiled(node.this)
@@ -237,7 +285,7 @@ def _divide(left: Ratio, right: Ratio) -> Ratio | None:
     return left[0] * right[1] * sign, left[1] * right[0] * sign
 
 
-_COMBINE: dict[type[exp.Expression], Callable[[Ratio, Ratio], Ratio | None]] = {
+_COMBINE: dict[type[exp.Expr], Callable[[Ratio, Ratio], Ratio | None]] = {
     exp.Add: _add,
     exp.Sub: lambda left, right: _add(left, (-right[0], right[1])),
     exp.Mul: lambda left, right: (left[0] * right[0], left[1] * right[1]),
@@ -247,7 +295,7 @@ _COMBINE: dict[type[exp.Expression], Callable[[Ratio, Ratio], Ratio | None]] = {
 Interval = tuple[Fraction, Fraction]
 
 
-def interval(node: exp.Expression, values: Mapping[str, Interval]) -> Interval | None:
+def interval(node: exp.Expr, values: Mapping[str, Interval]) -> Interval | None:
     """The least and greatest value of a formula over ranges of its parts; None when it may divide by zero."""
     if isinstance(node, exp.Paren):
         return interval(node.this, values)

@@ -80,7 +80,7 @@ def write_outputs(
     return frozenset(restricted)
 
 
-def _cell(table: Table, column: str, file_format: str) -> exp.Expression:
+def _cell(table: Table, column: str, file_format: str) -> exp.Expr:
     node = exp.column(column, quoted=True)
     if file_format == "csv" and table.column(column).kind is Kind.TEXT:
         return exp.alias_(safe_expression(node), column, quoted=True)
@@ -200,7 +200,7 @@ def write_quarantine(path: Path, tape: ReadTape, engine: Engine) -> None:
     )
 
 
-def _reason(table: Table) -> exp.Expression:
+def _reason(table: Table) -> exp.Expr:
     words = {**reasons.REASONS, **{rule.code: f"not so: {rule.description}" for rule in table.rules}}
     case = exp.case(exp.column("code"))
     for code, text in words.items():

@@ -17,7 +17,7 @@ def safe_text(value: str) -> str:
     return value
 
 
-def safe_expression(value: exp.Expression) -> exp.Expression:
+def safe_expression(value: exp.Expr) -> exp.Expr:
     """The tree that does what `safe_text` does, on a text column."""
     text = exp.func("COALESCE", value, exp.Literal.string(""))
     starts = exp.Anonymous(this="regexp_matches", expressions=[text, exp.Literal.string(_START)])

@@ -7,7 +7,7 @@ and nothing in a document names a loan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -103,7 +103,7 @@ def write_xlsx(document: Mapping[str, Any], path: Path) -> None:
             _sheet(book, segment[:31], (segment, "KPI", "value", "unit", "status"), rows)
 
 
-def _sheet(book: Any, name: str, header: tuple[str, ...], rows: list[tuple[str | None, ...]]) -> None:
+def _sheet(book: Any, name: str, header: tuple[str, ...], rows: Sequence[tuple[str | None, ...]]) -> None:
     sheet = book.add_worksheet(name)
     bold = book.add_format({"bold": True})
     sheet.write_row(0, 0, header, bold)

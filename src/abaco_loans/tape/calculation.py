@@ -246,7 +246,7 @@ def snapshot_calculation(
     relation: str, present: Sequence[str], definition: Definition, day: date, reporting_currency: str
 ) -> Calculation:
     """The calculation table of a loan snapshot at ``day``; days past due are the tape's own."""
-    defaults: dict[str, exp.Expression] = {
+    defaults: dict[str, exp.Expr] = {
         "currency": exp.Literal.string(reporting_currency),
         "written_off": exp.false(),
         "restructured": exp.false(),
@@ -289,7 +289,7 @@ def servicing_calculation(
     return _finished(state, definition, optional, "the tape does not have it")
 
 
-def _period(day: date, definition: Definition) -> dict[str, exp.Expression]:
+def _period(day: date, definition: Definition) -> dict[str, exp.Expr]:
     at_risk = definition.restructured is Restructured.AT_RISK
     return {
         "day": date_node(day),
@@ -305,8 +305,8 @@ def _finished(state: exp.Select, definition: Definition, left_out: set[str], rea
     days = exp.column("risk_days")
     floors = [definition.reaches(edge) if edge else 0 for edge in BUCKET_EDGES]
 
-    def between(low: int, high: int | None) -> exp.Expression:
-        inside: exp.Expression = exp.GTE(this=days.copy(), expression=number_node(low))
+    def between(low: int, high: int | None) -> exp.Expr:
+        inside: exp.Expr = exp.GTE(this=days.copy(), expression=number_node(low))
         if high is not None:
             inside = exp.and_(inside, exp.LT(this=days.copy(), expression=number_node(high)))
         return (
@@ -319,7 +319,7 @@ def _finished(state: exp.Select, definition: Definition, left_out: set[str], rea
             )
         )
 
-    columns: dict[str, exp.Expression] = {
+    columns: dict[str, exp.Expr] = {
         str(item.alias_or_name): exp.column(item.alias_or_name, quoted=True)
         for item in state.expressions
         if item.alias_or_name != "risk_days"

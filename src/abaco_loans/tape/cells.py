@@ -68,7 +68,7 @@ def typed_query(table: Table, mapping: TableMapping, *, has_line_column: bool = 
     ).from_(values.subquery("cells"))
 
 
-def _alias(node: exp.Expression, name: str) -> exp.Expression:
+def _alias(node: exp.Expr, name: str) -> exp.Expr:
     return exp.alias_(node, name, quoted=True)
 
 
@@ -80,26 +80,26 @@ def _grade_name(column: Column) -> str:
     return f"_grade_{column.name}"
 
 
-def _source(field: Field) -> exp.Expression:
+def _source(field: Field) -> exp.Expr:
     return exp.column(field.source, quoted=True)
 
 
-def _sum_of(nodes: Sequence[exp.Expression]) -> exp.Expression:
+def _sum_of(nodes: Sequence[exp.Expr]) -> exp.Expr:
     total = nodes[0]
     for node in nodes[1:]:
         total = exp.Add(this=total, expression=node)
     return total
 
 
-def _matches(text: exp.Expression, pattern: str) -> exp.Expression:
+def _matches(text: exp.Expr, pattern: str) -> exp.Expr:
     return exp.Anonymous(this="regexp_full_match", expressions=[text, exp.Literal.string(pattern)])
 
 
-def _trimmed(text: exp.Expression) -> exp.Expression:
+def _trimmed(text: exp.Expr) -> exp.Expr:
     return exp.func("NULLIF", exp.func("TRIM", text), exp.Literal.string(""))
 
 
-def _normal_number(text: exp.Expression, formats: Formats) -> exp.Expression:
+def _normal_number(text: exp.Expr, formats: Formats) -> exp.Expr:
     """The text with thousands separators removed and a point as decimal mark."""
     node = exp.func("TRIM", text)
     if formats.thousands:
@@ -128,11 +128,11 @@ def _decimal_type(column: Column, field: Field) -> str:
     return f"DECIMAL({18 + extra},{column.scale + extra})"
 
 
-def _empty_grade(column: Column) -> exp.Expression:
+def _empty_grade(column: Column) -> exp.Expr:
     return exp.Literal.number(0) if column.nullable else exp.null()
 
 
-def _grade(column: Column, field: Field, formats: Formats) -> exp.Expression:
+def _grade(column: Column, field: Field, formats: Formats) -> exp.Expr:
     raw = exp.column(_raw(column))
     zero, one = exp.Literal.number(0), exp.Literal.number(1)
     empty = exp.func("COALESCE", _trimmed(raw), exp.Literal.string("")).eq("")
@@ -173,14 +173,14 @@ def _grade(column: Column, field: Field, formats: Formats) -> exp.Expression:
             return case.when(empty, _empty_grade(column)).when(fits, zero)
 
 
-def _cast_number(column: Column, field: Field, formats: Formats) -> exp.Expression:
+def _cast_number(column: Column, field: Field, formats: Formats) -> exp.Expr:
     text = _normal_number(exp.column(_raw(column)), formats)
     if not formats.thousands and formats.decimal == ".":
         text = exp.column(_raw(column))
     return exp.TryCast(this=text, to=exp.DataType.build(_decimal_type(column, field)))
 
 
-def _cast_date(column: Column, field: Field, formats: Formats) -> exp.Expression:
+def _cast_date(column: Column, field: Field, formats: Formats) -> exp.Expr:
     raw = exp.func("TRIM", exp.column(_raw(column)))
     pattern = field.date_format or formats.date
     if pattern == "iso":
@@ -207,13 +207,13 @@ def _date_pattern(pattern: str) -> str:
     return "".join(parts.get(piece, re.escape(piece)) for piece in pieces)
 
 
-def _value(column: Column, field: Field, formats: Formats) -> exp.Expression:
+def _value(column: Column, field: Field, formats: Formats) -> exp.Expr:
     grade = exp.column(_grade_name(column))
     raw = exp.column(_raw(column))
     return exp.case().when(exp.Not(this=exp.Is(this=grade, expression=exp.null())), _cast(column, field, formats, raw))
 
 
-def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expression) -> exp.Expression:
+def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expr) -> exp.Expr:
     if field.codes:
         coded = exp.case(exp.func("TRIM", raw))
         for source, code in field.codes.items():
@@ -248,15 +248,15 @@ def _sql_type(column: Column) -> str:
     }[column.kind]
 
 
-def _bound(column: Column, bound: str) -> exp.Expression:
+def _bound(column: Column, bound: str) -> exp.Expr:
     if column.kind is Kind.DATE:
         return exp.cast(exp.Literal.string(bound), "DATE")
     return exp.cast(exp.Literal.string(bound), _sql_type(column))
 
 
-def _ranges(columns: Sequence[Column]) -> list[tuple[Column, str, exp.Expression]]:
+def _ranges(columns: Sequence[Column]) -> list[tuple[Column, str, exp.Expr]]:
     """(column, code, condition that is true where the value is out of range)."""
-    found: list[tuple[Column, str, exp.Expression]] = []
+    found: list[tuple[Column, str, exp.Expr]] = []
     for column in columns:
         value = exp.column(column.name, quoted=True)
         if column.minimum is not None:
@@ -268,7 +268,7 @@ def _ranges(columns: Sequence[Column]) -> list[tuple[Column, str, exp.Expression
 
 def rules_in_force(
     table: Table, present: MappingType[str, object], severity: Severity
-) -> list[tuple[str, list[str], exp.Expression]]:
+) -> list[tuple[str, list[str], exp.Expr]]:
     """(code, columns, condition that must hold) of the rules whose columns the source has."""
     found = []
     for rule in table.rules:
@@ -279,9 +279,9 @@ def rules_in_force(
     return found
 
 
-def _faulty(table: Table, columns: Sequence[Column], mapping: TableMapping) -> exp.Expression:
+def _faulty(table: Table, columns: Sequence[Column], mapping: TableMapping) -> exp.Expr:
     """TRUE where a cell cannot be read or a range or rule is surely broken; an unknown value breaks nothing."""
-    conditions: list[exp.Expression] = [
+    conditions: list[exp.Expr] = [
         exp.Is(this=exp.column(_grade_name(column)), expression=exp.null()) for column in columns
     ]
     conditions += [condition for _, _, condition in _ranges(columns)]
@@ -335,23 +335,23 @@ def _mapped(table: Table, mapping: TableMapping) -> list[Column]:
     return [column for column in table.columns if column.name in mapping.fields]
 
 
-def _cut(text: exp.Expression) -> exp.Expression:
+def _cut(text: exp.Expr) -> exp.Expr:
     return exp.func("LEFT", text, exp.Literal.number(_VALUE_LENGTH))
 
 
-def _entry(code: str | exp.Expression, column: Column, masked: Sequence[str]) -> exp.Expression:
+def _entry(code: str | exp.Expr, column: Column, masked: Sequence[str]) -> exp.Expr:
     code_node = exp.Literal.string(code) if isinstance(code, str) else code
-    shown: exp.Expression = exp.Literal.string("(masked)")
+    shown: exp.Expr = exp.Literal.string("(masked)")
     if column.name not in masked:
         shown = _cut(exp.func("COALESCE", exp.column(_raw(column)), exp.Literal.string("")))
     return exp.array(code_node, exp.Literal.string(column.name), shown)
 
 
-def _entry_unreadable(column: Column, field: Field, masked: Sequence[str]) -> exp.Expression:
+def _entry_unreadable(column: Column, field: Field, masked: Sequence[str]) -> exp.Expr:
     raw = exp.column(_raw(column))
     empty = exp.func("COALESCE", _trimmed(raw), exp.Literal.string("")).eq("")
     if field.codes:
-        reason: exp.Expression = exp.Literal.string(reasons.UNKNOWN_CODE)
+        reason: exp.Expr = exp.Literal.string(reasons.UNKNOWN_CODE)
     elif column.kind is Kind.DECIMAL:
         digits = _matches(exp.func("TRIM", raw.copy()), "[+-]?[0-9.,' ]+([eE][+-]?[0-9]{1,3})?")
         large = exp.and_(

@@ -20,7 +20,7 @@ LENGTH_MAX = 4_000
 _DEPTH_MAX = 60
 _NODES_MAX = 600
 
-ROW_NODES: tuple[type[exp.Expression], ...] = (
+ROW_NODES: tuple[type[exp.Expr], ...] = (
     exp.Column,
     exp.Identifier,
     exp.Literal,
@@ -52,7 +52,7 @@ ROW_NODES: tuple[type[exp.Expression], ...] = (
 )
 
 
-def parse_allowed(text: str, *, allowed: tuple[type[exp.Expression], ...], code: str, where: str) -> exp.Expression:
+def parse_allowed(text: str, *, allowed: tuple[type[exp.Expr], ...], code: str, where: str) -> exp.Expr:
     """Parse one expression and refuse every node that is not in ``allowed``.
 
     Raises:
@@ -107,7 +107,7 @@ def _refuse_depth(text: str, code: str, where: str) -> None:
 
 
 def _refuse_others(
-    tree: exp.Expression, text: str, allowed: tuple[type[exp.Expression], ...], code: str, where: str
+    tree: exp.Expr, text: str, allowed: tuple[type[exp.Expr], ...], code: str, where: str
 ) -> None:
     count = 0
     for node in tree.walk():
@@ -137,7 +137,7 @@ def _refuse_others(
             )
 
 
-def _name(node: exp.Expression) -> str:
+def _name(node: exp.Expr) -> str:
     if isinstance(node, exp.Anonymous):
         return str(node.this)
     return node.sql_name() if isinstance(node, exp.Func) else type(node).__name__
@@ -152,7 +152,7 @@ def _at(where: str, column: int | None) -> str:
     return f"{where}, character {column}" if column else where
 
 
-def row_expression(text: str, *, columns: Collection[str], code: str, where: str) -> exp.Expression:
+def row_expression(text: str, *, columns: Collection[str], code: str, where: str) -> exp.Expr:
     """Parse an expression over the columns of one row.
 
     Raises:
@@ -170,6 +170,6 @@ def row_expression(text: str, *, columns: Collection[str], code: str, where: str
     return tree
 
 
-def column_names(tree: exp.Expression) -> list[str]:
+def column_names(tree: exp.Expr) -> list[str]:
     """Names of the columns in the tree, each once, in order of appearance."""
     return list(dict.fromkeys(column.name for column in tree.find_all(exp.Column, bfs=False)))

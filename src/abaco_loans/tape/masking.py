@@ -34,7 +34,7 @@ def key_version(secret: bytes) -> str:
     return "k" + hashlib.sha256(b"abaco masking key version" + secret).hexdigest()[:12]
 
 
-def mask_expression(value: exp.Expression, key: MaskingKey) -> exp.Expression:
+def mask_expression(value: exp.Expr, key: MaskingKey) -> exp.Expr:
     """The tree that masks ``value`` (text): equal to :meth:`MaskingKey.mask` (RFC 2104)."""
     secret = key.secret if len(key.secret) <= _BLOCK else hashlib.sha256(key.secret).digest()
     block = secret.ljust(_BLOCK, b"\x00")
@@ -64,5 +64,5 @@ def mask_table(relation: str, column: str, key: MaskingKey) -> exp.Select:
     )
 
 
-def _bytes(data: bytes) -> exp.Expression:
+def _bytes(data: bytes) -> exp.Expr:
     return exp.Anonymous(this="unhex", expressions=[exp.Literal.string(data.hex())])

@@ -85,7 +85,7 @@ def normal_views(
         present: table of the contract → columns that the tape has.
         reporting_currency: ISO code that empty currencies mean.
     """
-    zeros: dict[str, exp.Expression] = dict.fromkeys(_AMOUNTS, _ZERO)
+    zeros: dict[str, exp.Expr] = dict.fromkeys(_AMOUNTS, _ZERO)
     floor = exp.cast(exp.Literal.string("0001-01-01"), "DATE")
     rates = exp.select(
         exp.alias_(exp.cast(exp.null(), "DATE"), "date"),
@@ -272,11 +272,11 @@ SELECT loan_id, as_of, currency, disbursed, adjusted, principal_paid, received, 
 FROM ended
 """
 
-_ROLLING = "CASE WHEN u.oldest IS NULL THEN 0 ELSE s.as_of - u.oldest END"
-_STRICT = """CASE WHEN u.oldest IS NULL THEN 0
+_ROLLING = "SELECT CASE WHEN u.oldest IS NULL THEN 0 ELSE s.as_of - u.oldest END"
+_STRICT = """SELECT CASE WHEN u.oldest IS NULL THEN 0
              ELSE s.as_of - LEAST(u.oldest, COALESCE(t.missed, u.oldest)) END"""
 # Whole months from the oldest unpaid due date to the day that counts; the last day of a month is whole.
-_MONTHLY = """CASE WHEN l.frequency <> 'monthly' OR l.frequency IS NULL THEN NULL WHEN u.oldest IS NULL THEN 0 ELSE 30 * (
+_MONTHLY = """SELECT CASE WHEN l.frequency <> 'monthly' OR l.frequency IS NULL THEN NULL WHEN u.oldest IS NULL THEN 0 ELSE 30 * (
   (EXTRACT(YEAR FROM s.as_of + :lead) - EXTRACT(YEAR FROM u.oldest)) * 12
   + EXTRACT(MONTH FROM s.as_of + :lead) - EXTRACT(MONTH FROM u.oldest)
   - CASE WHEN EXTRACT(DAY FROM s.as_of + :lead) < EXTRACT(DAY FROM u.oldest)
@@ -293,14 +293,14 @@ def panel_query(definition: Definition, dates: Sequence[date], reporting_currenc
     instalment 30 DPD), and cumulative flows in reporting currency at the rate of their date.
     """
     total = definition.cover is Cover.TOTAL_DUE
-    paid = _expression("m.principal + m.interest + m.fees + m.taxes + m.other" if total else "m.principal")
-    due = _expression("s.principal + s.interest + s.fees + s.taxes + s.other" if total else "s.principal")
+    paid = _expression("SELECT m.principal + m.interest + m.fees + m.taxes + m.other" if total else "SELECT m.principal")
+    due = _expression("SELECT s.principal + s.interest + s.fees + s.taxes + s.other" if total else "SELECT s.principal")
     after = definition.write_off_after_days
     sticky = definition.write_off is WriteOff.STICKY
-    late: exp.Expression = exp.false()
+    late: exp.Expr = exp.false()
     if after is not None:
         late = (
-            _expression("write_off_at IS NOT NULL")
+            _expression("SELECT write_off_at IS NOT NULL")
             if sticky
             else exp.GT(this=exp.column("dpd"), expression=number_node(after))
         )
@@ -325,11 +325,12 @@ def panel_query(definition: Definition, dates: Sequence[date], reporting_currenc
     )
 
 
-def _expression(text: str) -> exp.Expression:
-    return filled(f"SELECT {text}").expressions[0]
+def _expression(text: str, **values: exp.Expr) -> exp.Expr:
+    found: exp.Expr = filled(text, **values).expressions[0]
+    return found
 
 
-def _days_past_due(definition: Definition) -> exp.Expression:
+def _days_past_due(definition: Definition) -> exp.Expr:
     match definition.dpd_method:
         case DpdMethod.ROLLING:
             return _expression(_ROLLING)
@@ -337,7 +338,7 @@ def _days_past_due(definition: Definition) -> exp.Expression:
             return _expression(_STRICT)
         case DpdMethod.MONTHLY_MBA | DpdMethod.MONTHLY_OTS:
             lead = 1 if definition.dpd_method is DpdMethod.MONTHLY_MBA else 0
-            return filled("SELECT " + _MONTHLY, lead=number_node(lead)).expressions[0]
+            return _expression(_MONTHLY, lead=number_node(lead))
 
 
 def counts_at_risk(definition: Definition) -> bool:

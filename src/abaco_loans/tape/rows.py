@@ -24,11 +24,11 @@ def _column(name: str, table: str | None = None) -> exp.Column:
     return exp.column(name, table=table, quoted=True)
 
 
-def _is_null(node: exp.Expression) -> exp.Expression:
+def _is_null(node: exp.Expr) -> exp.Expr:
     return exp.Is(this=node, expression=exp.null())
 
 
-def _readable() -> exp.Expression:
+def _readable() -> exp.Expr:
     return _is_null(exp.column(RAW_COLUMN))
 
 
@@ -139,9 +139,9 @@ def accepted_query(
     """
     masks = masks or {}
     aliases = {name: f"mask_{index}" for index, name in enumerate(masks)}
-    items: list[exp.Expression] = [exp.alias_(_column("rowid", "t"), "_row")]
+    items: list[exp.Expr] = [exp.alias_(_column("rowid", "t"), "_row")]
     for name in columns:
-        node: exp.Expression = _column(name, "t")
+        node: exp.Expr = _column(name, "t")
         if name in masks:
             node = exp.alias_(exp.column("masked", table=aliases[name]), name, quoted=True)
         items.append(node)
@@ -164,7 +164,7 @@ def accepted_query(
 
 def refused_query(relation: str, columns: Sequence[str], left_out: str | None) -> exp.Select:
     """Quarantined rows (unreadable or in conflict) with ``_row`` and the contract's columns, not masked."""
-    condition: exp.Expression = exp.Not(this=_is_null(exp.column(RAW_COLUMN)))
+    condition: exp.Expr = exp.Not(this=_is_null(exp.column(RAW_COLUMN)))
     if left_out:
         conflicts = exp.select("_row").from_(left_out).where(exp.column("verdict").eq(CONFLICT))
         condition = exp.or_(condition, exp.In(this=exp.column("rowid"), query=conflicts.subquery()))
@@ -175,7 +175,7 @@ def refused_query(relation: str, columns: Sequence[str], left_out: str | None) -
     )
 
 
-def amount_expression(table: Table, present: Sequence[str]) -> exp.Expression | None:
+def amount_expression(table: Table, present: Sequence[str]) -> exp.Expr | None:
     """What a row is worth, by the contract's measures in their order; None when the tape has none of them."""
     measures = []
     for text in table.amount:
@@ -187,7 +187,7 @@ def amount_expression(table: Table, present: Sequence[str]) -> exp.Expression | 
     return exp.func("COALESCE", *measures) if len(measures) > 1 else measures[0]
 
 
-def broken_count(condition: exp.Expression) -> exp.Expression:
+def broken_count(condition: exp.Expr) -> exp.Expr:
     """The number of rows in which a condition surely does not hold."""
     return exp.func(
         "COALESCE",

@@ -14,12 +14,12 @@ from sqlglot import exp
 from abaco_loans.errors import InvariantError
 
 
-def filled(text: str, **values: exp.Expression) -> exp.Select:
+def filled(text: str, **values: exp.Expr) -> exp.Select:
     """The query in ``text`` (DuckDB's dialect) with every ``:name`` replaced by a copy of ``values[name]``."""
     tree = sqlglot.parse_one(text, read="duckdb")
     missing: set[str] = set()
 
-    def replace(node: exp.Expression) -> exp.Expression:
+    def replace(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Placeholder) and isinstance(node.this, str):
             if node.this not in values:
                 missing.add(node.this)
@@ -33,23 +33,23 @@ def filled(text: str, **values: exp.Expression) -> exp.Select:
     return result
 
 
-def date_node(day: date) -> exp.Expression:
+def date_node(day: date) -> exp.Expr:
     """A date literal."""
     return exp.cast(exp.Literal.string(day.isoformat()), "DATE")
 
 
-def number_node(value: object) -> exp.Expression:
+def number_node(value: object) -> exp.Expr:
     """A number literal, exact."""
     return exp.Literal.number(str(value))
 
 
 def with_columns(
-    relation: str, wanted: Mapping[str, str], present: frozenset[str], defaults: Mapping[str, exp.Expression]
+    relation: str, wanted: Mapping[str, str], present: frozenset[str], defaults: Mapping[str, exp.Expr]
 ) -> exp.Select:
     """All ``wanted`` columns (name → SQL type) of a relation; an absent one is its default, or NULL."""
-    items: list[exp.Expression] = []
+    items: list[exp.Expr] = []
     for name, sql_type in wanted.items():
-        node: exp.Expression = exp.null()
+        node: exp.Expr = exp.null()
         if name in present:
             node = exp.column(name, quoted=True)
         if name in defaults:
