@@ -100,7 +100,9 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise self._refusal(event, "CFG-102", "aliases and anchors (& and *) are not read", "write the value out")
         if getattr(event, "tag", None):
-            raise self._refusal(event, "CFG-102", f"the tag {getattr(event, 'tag', '')!r} is not read", "remove the tag")
+            raise self._refusal(
+                event, "CFG-102", f"the tag {getattr(event, 'tag', '')!r} is not read", "remove the tag"
+            )
         if len(path) > _DEPTH_MAX:
             raise self._refusal(event, "CFG-104", "nested too deeply", f"use at most {_DEPTH_MAX} levels")
         self._lines[path] = _line(event)

@@ -15,8 +15,7 @@ from abaco_loans.operations.workspace import Workspace
 if TYPE_CHECKING:
     from abaco_loans.engines.base import Engine
     from abaco_loans.operations.check_health import HealthTools
-    from abaco_loans.operations.read_tape import Progress
-    from abaco_loans.operations.run_tape import Tools
+    from abaco_loans.operations.tools import Progress, Tools
     from abaco_loans.records.runs import RunReader
     from abaco_loans.records.store import Store, StoreFacts
 
@@ -61,7 +60,7 @@ def run_tools(
 ) -> Tools:
     """Everything a run needs. Starts to import the records' libraries beside the work (0.2 s saved)."""
     from abaco_loans.engines.duckdb import version
-    from abaco_loans.operations.run_tape import Tools
+    from abaco_loans.operations.tools import Tools
 
     now = clock or SystemClock()
     threading.Thread(target=_import_records, daemon=True).start()

@@ -202,9 +202,9 @@ def finished_runs(workspace: Path) -> dict[str, RunRecord]:
     return found
 
 
-def nothing_left_over(workspace: Path) -> None:
+def nothing_left_over(workspace: Path, runs: Mapping[str, RunRecord]) -> None:
     """No folder without a finished run, no scratch data, no temporary file anywhere."""
-    known = {record.output_folder for record in finished_runs(workspace).values()}
+    known = {record.output_folder for record in runs.values()}
     outputs = workspace / "outputs"
     assert {str(path.relative_to(outputs)) for path in outputs.glob("[0-9]*/*")} == known
     assert [path for path in (workspace / ".scratch").iterdir() if path.suffix != ".lock"] == []
@@ -257,20 +257,22 @@ class Bench:
         """The hash by which records know a tape."""
         return hashlib.sha256(tape.read_bytes()).hexdigest()
 
-    def old_is_whole(self, workspace: Path) -> None:
-        """The result from before is there, unchanged, to the byte."""
-        assert self.sha(self.old) in finished_runs(workspace)
+    def old_is_whole(self, workspace: Path) -> dict[str, RunRecord]:
+        """The result from before is there, unchanged, to the byte; gives all finished runs, each of them whole."""
+        runs = finished_runs(workspace)
+        assert self.sha(self.old) in runs
         day = AS_OF_OLD
         assert tree_of(workspace / "outputs" / day) == tree_of(self.template / "outputs" / day)
+        return runs
 
     def run_again(self, workspace: Path) -> RunRecord:
         """A plain run after a fault ends with what an undisturbed run says, once."""
         done = self.server.run("run", self.new, "-w", workspace)
         assert done.code == 0, done.err
-        record = finished_runs(workspace)[self.sha(self.new)]
+        runs = self.old_is_whole(workspace)
+        record = runs[self.sha(self.new)]
         assert (workspace / "outputs" / (record.output_folder or "") / "kpis.json").read_bytes() == self.wanted
-        nothing_left_over(workspace)
-        self.old_is_whole(workspace)
+        nothing_left_over(workspace, runs)
         return record
 
 

@@ -50,7 +50,13 @@ def list_kpis(department: str | None, release: str | None, workspace: Path | Non
         )
         return
     rows = [
-        (item.id, item.name, item.unit, show.against(item.thresholds.as_dict() if item.thresholds else None), item.owner)
+        (
+            item.id,
+            item.name,
+            item.unit,
+            show.against(item.thresholds.as_dict() if item.thresholds else None),
+            item.owner,
+        )
         for item in chosen
     ]
     show.table(("KPI", "name", "unit", "warning / critical", "owner"), rows)

@@ -185,7 +185,8 @@ def _refuse_arguments(node: exp.Expr, where: str) -> None:
         argument = argument.expressions[0]
     elif isinstance(node, exp.Count) and isinstance(argument, exp.Star):
         return
-    if argument is None or node.expressions or argument.find(exp.Star, exp.Distinct):
+    others = [name for name, value in node.args.items() if value and name not in ("this", "big_int")]
+    if argument is None or others or argument.find(exp.Star, exp.Distinct):
         raise ConfigError(
             f"{node.sql(dialect='duckdb')} has not the one argument that it takes",
             code="KPI-108",

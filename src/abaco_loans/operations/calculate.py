@@ -10,11 +10,12 @@ from sqlglot import exp
 
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InputError
-from abaco_loans.kpi.bounds import priceable, prices, prices_query
 from abaco_loans.kpi.catalogue import Grain
 from abaco_loans.kpi.compiler import Cell, Compiled, compile_catalogue
-from abaco_loans.kpi.evaluate import Evaluation, Prices, evaluate
-from abaco_loans.operations.read_tape import ReadTape, Warned
+from abaco_loans.kpi.evaluate import Evaluation, evaluate
+from abaco_loans.operations.judge_rows import Warned
+from abaco_loans.operations.price_quarantine import price_quarantine
+from abaco_loans.operations.read_tape import ReadTape
 from abaco_loans.releases.release import Release
 from abaco_loans.tape import panel
 from abaco_loans.tape.calculation import (
@@ -172,7 +173,14 @@ def calculate(
         "failed_checks": len(failed),
         "open_alerts": 0,
     }
-    priced = _prices(tape, engine, compiled, definition, day, reporting_currency)
+    priced = price_quarantine(
+        tape,
+        engine,
+        compiled,
+        definition,
+        day,
+        lambda relation: _tape_calculation(tape, relation, definition, day, reporting_currency),
+    )
     evaluation = evaluate(compiled, cells, facts, priced)
     warnings += [
         Warned(code="WARN-105", count=count, text=f"the segment {name} has too many values to list")
@@ -237,60 +245,3 @@ def _rebuilt(
                 Warned(code=code, text=text, count=int(count), amount=None if amount is None else Decimal(amount))
             )
     return servicing_calculation(tuple(present["loans"]), definition, day, currency)
-
-
-def _prices(
-    tape: ReadTape, engine: Engine, compiled: Compiled, definition: Definition, day: date, currency: str
-) -> Prices:
-    """What the quarantined rows could add (`kpi.bounds`)."""
-    quarantined = tape.totals[2]
-    if not quarantined:
-        return Prices()
-    if tape.layout == "servicing":
-        names = ", ".join(report.name for report in tape.files if report.quarantined)
-        return Prices(
-            count=quarantined,
-            general_reason=f"rows of {names} are quarantined; what they would change"
-            " passes through the rebuilding of the loans",
-        )
-    report = tape.file("tape")
-    if report.unreadable_lines:
-        return Prices(
-            count=quarantined,
-            general_reason=f"{report.unreadable_lines} line(s) could not be read as rows at all",
-        )
-    unreadable = {item.column for item in report.refusals}
-    if "measurement_date" in unreadable:
-        return Prices(count=quarantined, general_reason="quarantined rows have no readable measurement_date")
-    if {"outstanding_principal", "days_past_due"} & unreadable:
-        unreadable |= set(compiled.calculation.columns)
-    priced_rows = f"priced_{report.table}"
-    row = exp.DPipe(this=exp.Literal.string("row "), expression=exp.cast(exp.column("_row"), "VARCHAR"))
-    loan = exp.func("COALESCE", exp.column("loan_id", quoted=True), row) if "loan_id" in report.present else row
-    others = [exp.column(name, quoted=True) for name in report.present if name != "loan_id"]
-    engine.execute(
-        exp.Create(
-            this=exp.to_table(priced_rows),
-            kind="VIEW",
-            replace=True,
-            expression=exp.select(exp.alias_(loan, "loan_id", quoted=True), *others).from_(report.refused),
-        )
-    )
-    components = priceable(compiled)
-    calculation = _tape_calculation(tape, priced_rows, definition, day, currency)
-    engine.execute(
-        exp.Create(
-            this=exp.to_table("refused_calculation"),
-            kind="VIEW",
-            replace=True,
-            expression=_with_loan_id(calculation),
-        )
-    )
-    found = engine.rows(prices_query(components, "refused_calculation", unreadable))[0]
-    return prices(components, found, count=quarantined)
-
-
-def _with_loan_id(calculation: Calculation) -> exp.Select:
-    if "loan_id" in calculation.columns:
-        return calculation.query
-    return calculation.query.select(exp.column("loan_id", quoted=True))

@@ -11,8 +11,8 @@ from abaco_loans.errors import InputError
 from abaco_loans.kpi.result import KpiResult
 from abaco_loans.operations.calculate import calculate
 from abaco_loans.operations.read_tape import load_tape, stage_tape
-from abaco_loans.operations.run_tape import Tools
 from abaco_loans.operations.scratch import scratch_folder
+from abaco_loans.operations.tools import Tools
 from abaco_loans.tape.definition import Definition
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from abaco_loans.engines.base import Engine, NotPlain
 from abaco_loans.errors import InputError, InvariantError
-from abaco_loans.operations.judge_rows import FileReport, Warned, judge_rows
+from abaco_loans.operations.judge_rows import FileReport, RowJudge, Warned
+from abaco_loans.operations.tools import Progress
 from abaco_loans.releases.release import Release
 from abaco_loans.sources.plain import ReadOptions, as_staged, checked_header
 from abaco_loans.sources.recognise import FileFormat
@@ -23,14 +24,6 @@ from abaco_loans.tape.layout import choose_mapping
 from abaco_loans.tape.mapping import Mapping
 from abaco_loans.tape.masking import MaskingKey
 from abaco_loans.tape.staged import StagedFile, TextFormat
-
-Progress = Callable[[str], None]
-
-
-
-
-
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +44,11 @@ class ReadTape:
             if report.table == table:
                 return report
         raise KeyError(table)
+
+    @property
+    def row_counts(self) -> dict[str, int]:
+        """The totals by name: ``in, accepted, quarantined, duplicates``."""
+        return dict(zip(("in", "accepted", "quarantined", "duplicates"), self.totals, strict=True))
 
     @property
     def totals(self) -> tuple[int, int, int, int]:
@@ -253,28 +251,13 @@ def _load_file(
             where=staged.name,
             hint="ask the sender for the tape again; the last good outputs stay as they are",
         )
-    return judge_rows(table, mapping, staged, engine, key, scratch, count, tape.contract)
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+    judge = RowJudge(
+        table=table,
+        mapping=mapping,
+        contract=tape.contract,
+        staged=staged,
+        engine=engine,
+        key=key,
+        scratch=scratch,
+    )
+    return judge.judge(count)

@@ -8,62 +8,31 @@ run, its values and its events. A folder without a finished run is an orphan, an
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Protocol
 
-from abaco_loans.clock import Clock
 from abaco_loans.engines.base import Engine
-from abaco_loans.errors import AbacoError, InputError, WorldError
-from abaco_loans.kpi.result import KpiResult, text_of
-from abaco_loans.operations.calculate import Calculated, calculate
-from abaco_loans.operations.read_tape import (
-    Progress,
-    ReadTape,
-    StagedTape,
-    Warned,
-    load_tape,
-    over_limit,
-    stage_tape,
-)
+from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
+from abaco_loans.operations.calculate import Calculated, calculate, choose_date
+from abaco_loans.operations.judge_rows import Warned, over_limit
+from abaco_loans.operations.read_tape import ReadTape, StagedTape, load_tape, stage_tape
+from abaco_loans.operations.record_run import RunRecorder
 from abaco_loans.operations.scratch import scratch_folder
+from abaco_loans.operations.tools import Records, Tools
 from abaco_loans.operations.workspace import Workspace
-from abaco_loans.operations.write_outputs import write_outputs, write_quarantine
+from abaco_loans.operations.write_outputs import write_outputs
 from abaco_loans.outputs.publish import Publication, damaged_files, publish, set_aside, sweep_orphans, world
 from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.locks import exclusive
-from abaco_loans.records.runs import (
-    KpiRow,
-    QuarantineCount,
-    RowCounts,
-    RunFinish,
-    RunReader,
-    RunRecord,
-    RunStart,
-    RunWriter,
-)
+from abaco_loans.records.runs import RunRecord
 from abaco_loans.releases.release import Release, run_identity
 from abaco_loans.tape.definition import Definition
-from abaco_loans.tape.masking import MaskingKey
 
-
-class Records(Protocol):
-    """What a run needs of the records."""
-
-    @property
-    def reader(self) -> RunReader:
-        """Reads runs."""
-        ...
-
-    @property
-    def writer(self) -> RunWriter:
-        """Moves runs."""
-        ...
+REFUSED = "RUN-103"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +47,6 @@ class RunRequest:
     mapping: str | None = None
     strict: bool = False
     csv_too: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What `wiring` picks for a run. ``open_engine`` takes the scratch folder and the folders to write to."""
-
-    workspace: Workspace
-    clock: Clock
-    key: MaskingKey
-    engine_version: str
-    open_engine: Callable[[Path, list[Path]], Engine]
-    open_records: Callable[[], AbstractContextManager[Records]]
-    anchor: Callable[[], None]
-    who: str
-    progress: Progress = field(default=lambda text: None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +85,21 @@ def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
         ConfigError: the release, a definition or the masking key is wrong.
         WorldError: disk, database or permissions failed; the old outputs and the ledger are intact.
     """
+    try:
+        return _run_tape(request, tools)
+    except InputError as error:
+        if error.code != REFUSED:
+            payload = {"tape": request.path.name, "code": error.code}
+            with tools.open_records() as records:
+                records.append([NewEvent(action="tape.rejected", subject=request.path.name, payload=payload)])
+        raise
+
+
+def _run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
     watch = _Stopwatch()
-    workspace = tools.workspace
     with ExitStack() as stack:
-        scratch = stack.enter_context(scratch_folder(workspace))
-        release = workspace.release(request.release)
+        scratch = stack.enter_context(scratch_folder(tools.workspace))
+        release = tools.workspace.release(request.release)
         engine = _LazyEngine(lambda: tools.open_engine(scratch, [scratch]))
         stack.callback(engine.close)
         watch.mark("start")
@@ -145,11 +109,10 @@ def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
         watch.mark("staging")
         stack.enter_context(_one_at_a_time(staged, definition, release, tools))
         records = stack.enter_context(tools.open_records())
+        found = None
         if request.as_of is not None:
-            found = _earlier(request.as_of, staged, definition, release, records, tools)
-            if found:
-                return found
-        return _run(request, tools, staged, release, definition, engine.get(), records, scratch, watch)
+            found = _earlier(request.as_of, staged, definition, release, records, request, tools)
+        return found or _run(request, tools, staged, release, definition, engine.get(), records, scratch, watch)
 
 
 class _LazyEngine:
@@ -167,12 +130,6 @@ class _LazyEngine:
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
-
-
-
-
-
-
 
 
 def _one_at_a_time(
@@ -207,6 +164,7 @@ def _earlier(
     definition: Definition,
     release: Release,
     records: Records,
+    request: RunRequest,
     tools: Tools,
 ) -> RunOutcome | None:
     """The finished run of the same tape, date, definition and meaning, if its outputs are still what they were."""
@@ -227,6 +185,21 @@ def _earlier(
             if place
             else "restore the folder from a backup",
         )
+    quarantined = record.rows.quarantined if record.rows else 0
+    if request.strict and quarantined:
+        raise InputError(
+            f"strict mode allows no refused row, and {quarantined} were refused when this tape was run",
+            code=REFUSED,
+            where=request.path.name,
+            hint=f"`abaco quarantine {record.run_id}` lists them",
+        )
+    if request.csv_too and not any((outputs / record.output_folder).glob("clean*.csv")):
+        raise UsageError(
+            "this tape was run before without --csv, and what a run published is never changed",
+            code="RUN-107",
+            where=str(outputs / record.output_folder),
+            hint="read the clean*.parquet there, or run without --csv to see the earlier result",
+        )
     return RunOutcome(record=record, earlier=True, release=release, definition=definition)
 
 
@@ -245,55 +218,36 @@ def _run(
     watch.mark("ingestion")
     refusal = _too_much(tape, strict=request.strict)
     if refusal:
-        _record_refusal(tape, refusal, definition, release, request, records, tools, engine, scratch)
+        day = _date_of_refused(tape, engine, request, tools)
+        _recorder(tape, day, definition, release, tools, records).refuse(refusal, engine, scratch)
         raise refusal
     tools.progress("calculating")
-    calculated = calculate(
-        tape,
-        engine,
-        release,
-        definition,
-        as_of=request.as_of,
-        reporting_currency=tools.workspace.settings.reporting_currency,
-    )
+    currency = tools.workspace.settings.reporting_currency
+    calculated = calculate(tape, engine, release, definition, as_of=request.as_of, reporting_currency=currency)
     watch.mark("calculation")
     if request.as_of is None:
-        found = _earlier(calculated.as_of, tape, definition, release, records, tools)
+        found = _earlier(calculated.as_of, tape, definition, release, records, request, tools)
         if found:
             return found
-    run_id = _run_id(tape, definition, release, calculated.as_of)
-    folder = f"{calculated.as_of.isoformat()}/{run_id}"
-    with exclusive(
-        tools.workspace.locks / "publish.lock",
-        clock=tools.clock,
-        who=tools.who,
-        timeout_s=tools.workspace.settings.lock_timeout_s,
-    ):
+    recorder = _recorder(tape, calculated.as_of, definition, release, tools, records)
+    with _publishing(tools):
         _sweep(tools.workspace, records)
-        start = _start(tape, run_id, release, definition, calculated.as_of, tools, records)
+        start = recorder.start()
     try:
-        staging = scratch / "output"
-        staging.mkdir()
         tools.progress("writing")
+        staging = scratch / "output"
         with world(staging):
+            staging.mkdir()
             restricted = write_outputs(staging, tape, calculated, release, engine, tools.key, csv_too=request.csv_too)
         watch.mark("output")
-        with exclusive(
-            tools.workspace.locks / "publish.lock",
-            clock=tools.clock,
-            who=tools.who,
-            timeout_s=tools.workspace.settings.lock_timeout_s,
-        ):
+        with _publishing(tools):
+            folder = f"{calculated.as_of.isoformat()}/{recorder.run_id}"
             publication = publish(
-                tools.workspace.outputs,
-                staging,
-                folder,
-                restricted=restricted,
-                facts=_facts(run_id, tape, calculated, release, tools),
+                tools.workspace.outputs, staging, folder, restricted=restricted, facts=recorder.facts()
             )
-            record = _finish(run_id, tape, calculated, publication, watch, records, release, start.attempt, tools)
+            record = recorder.finish(calculated, publication, watch.seconds, start.attempt)
     except AbacoError as error:
-        records.writer.fail(run_id, error.as_dict(), attempt=start.attempt)
+        records.writer.fail(recorder.run_id, error.as_dict(), attempt=start.attempt)
         raise
     tools.anchor()
     watch.mark("record")
@@ -310,6 +264,34 @@ def _run(
     )
 
 
+def _recorder(
+    tape: ReadTape, day: date, definition: Definition, release: Release, tools: Tools, records: Records
+) -> RunRecorder:
+    return RunRecorder(
+        run_id=_run_id(tape, definition, release, day),
+        as_of=day,
+        tape=tape,
+        release=release,
+        definition=definition,
+        tools=tools,
+        records=records,
+    )
+
+
+def _publishing(tools: Tools) -> AbstractContextManager[None]:
+    """Held while folders appear or disappear under ``outputs/``."""
+    timeout_s = tools.workspace.settings.lock_timeout_s
+    return exclusive(tools.workspace.locks / "publish.lock", clock=tools.clock, who=tools.who, timeout_s=timeout_s)
+
+
+def _date_of_refused(tape: ReadTape, engine: Engine, request: RunRequest, tools: Tools) -> date:
+    """The date that a refused tape speaks of; today where no accepted row says one."""
+    try:
+        return choose_date(tape, engine, request.as_of)[0]
+    except InputError:
+        return request.as_of or tools.clock.now().date()
+
+
 def _too_much(tape: ReadTape, *, strict: bool) -> InputError | None:
     """The error that stops a run whose quarantine is too large, or any in strict mode."""
     for report in tape.files:
@@ -323,89 +305,13 @@ def _too_much(tape: ReadTape, *, strict: bool) -> InputError | None:
             )
             return InputError(
                 f"too much of {report.name} is refused: {why}",
-                code="RUN-103",
+                code=REFUSED,
                 where=tape.path,
                 hint=f"most often {reasons}; `abaco quarantine` lists every row. Correct the tape or"
                 " its mapping; the last good outputs stay as they are",
-                details={"rows": _rows(tape)},
+                details={"rows": tape.row_counts},
             )
     return None
-
-
-def _rows(tape: ReadTape) -> dict[str, int]:
-    return dict(zip(("in", "accepted", "quarantined", "duplicates"), tape.totals, strict=True))
-
-
-def _counts(tape: ReadTape) -> list[QuarantineCount]:
-    return [
-        QuarantineCount(file=item.file, column=item.column, code=item.code, rows=item.rows)
-        for report in tape.files
-        for item in report.refusals
-    ]
-
-
-def _row_counts(tape: ReadTape) -> RowCounts:
-    rows_in, accepted, quarantined, duplicates = tape.totals
-    return RowCounts(rows_in=rows_in, accepted=accepted, quarantined=quarantined, duplicate=duplicates)
-
-
-def _start(
-    tape: ReadTape,
-    run_id: str,
-    release: Release,
-    definition: Definition,
-    as_of: date,
-    tools: Tools,
-    records: Records,
-) -> RunRecord:
-    records.writer.ensure_release(
-        release.name,
-        kind=release.kind,
-        role="active",
-        meaning_digest=release.core_digest,
-        policy_digest=release.policy_digest,
-    )
-    files = {report.name: report.sha256 for report in tape.files}
-    return records.writer.start(
-        RunStart(
-            run_id=run_id,
-            release=release.name,
-            release_digest=release.core_digest,
-            tape_sha256=tape.sha256,
-            tape_path=Path(tape.path).name,
-            layout=tape.layout,
-            as_of=as_of,
-            definition=definition.name,
-        ),
-        [NewEvent(action="tape.fingerprinted", subject=run_id, payload={"files": files, "sha256": tape.sha256})],
-    )
-
-
-def _record_refusal(
-    tape: ReadTape,
-    refusal: InputError,
-    definition: Definition,
-    release: Release,
-    request: RunRequest,
-    records: Records,
-    tools: Tools,
-    engine: Engine,
-    scratch: Path,
-) -> None:
-    """Record a refused tape, and publish its quarantine so that a person can see every row."""
-    as_of = request.as_of or tools.clock.now().date()
-    run_id = _run_id(tape, definition, release, as_of)
-    _start(tape, run_id, release, definition, as_of, tools, records)
-    staging = scratch / "refused"
-    staging.mkdir()
-    with world(staging):
-        write_quarantine(staging / "quarantine.csv", tape, engine)
-        target = tools.workspace.outputs / "refused" / run_id
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        staging.rename(target)
-    records.writer.refuse(run_id, refusal.as_dict(), _counts(tape), _row_counts(tape))
-    tools.anchor()
 
 
 def _sweep(workspace: Workspace, records: Records) -> None:
@@ -418,107 +324,3 @@ def _sweep(workspace: Workspace, records: Records) -> None:
             known.add(name)
     with world(workspace.outputs):
         sweep_orphans(workspace.outputs, frozenset(known))
-
-
-def _facts(run_id: str, tape: ReadTape, calculated: Calculated, release: Release, tools: Tools) -> dict[str, object]:
-    return {
-        "run_id": run_id,
-        "as_of": calculated.as_of.isoformat(),
-        "definition": calculated.definition.as_dict(),
-        "release": {"name": release.name, "meaning": release.meaning_digest, "policy": release.policy_digest},
-        "tape": {
-            "name": Path(tape.path).name,
-            "sha256": tape.sha256,
-            "layout": tape.layout,
-            "mapping": tape.mapping.name,
-            "files": {report.name: report.sha256 for report in tape.files},
-        },
-        "rows": _rows(tape),
-        "masking_key": tools.key.version,
-        "engine": tools.engine_version,
-        "created_at": tools.clock.now().isoformat(),
-    }
-
-
-def _kpi_row(result: KpiResult, run_id: str, calculated: Calculated, release: Release, now: datetime) -> KpiRow:
-    return KpiRow(
-        run_id=run_id,
-        kpi_id=result.kpi.id,
-        segment=result.segment,
-        segment_value=result.segment_value,
-        as_of=calculated.as_of,
-        recorded_at=now,
-        definition=calculated.definition.name,
-        release=release.name,
-        value=result.value,
-        value_exact=result.value_exact,
-        unit=result.kpi.unit,
-        status=result.status.value,
-        reason=result.reason,
-        low=result.low,
-        high=result.high,
-        components={name: text for name, value in result.components.items() if (text := text_of(value))},
-    )
-
-
-def _finish(
-    run_id: str,
-    tape: ReadTape,
-    calculated: Calculated,
-    publication: Publication,
-    watch: _Stopwatch,
-    records: Records,
-    release: Release,
-    attempt: int,
-    tools: Tools,
-) -> RunRecord:
-    rows_in, accepted, quarantined, duplicates = tape.totals
-    evaluation = calculated.evaluation
-    events = [
-        NewEvent(
-            action="ingestion.finished",
-            subject=run_id,
-            payload={
-                "rows_in": rows_in,
-                "accepted": accepted,
-                "quarantined": quarantined,
-                "duplicates": duplicates,
-                "layout": tape.layout,
-                "mapping": tape.mapping.name,
-            },
-        ),
-        NewEvent(
-            action="transformation.finished",
-            subject=run_id,
-            payload={
-                "columns": list(calculated.compiled.calculation.columns),
-                "definition": calculated.definition.as_dict(),
-            },
-        ),
-        NewEvent(
-            action="calculation.finished",
-            subject=run_id,
-            payload={
-                result.kpi.id: str(result.value_exact) if result.value_exact is not None else result.status.value
-                for result in evaluation.overall
-            },
-        ),
-        NewEvent(
-            action="outputs.published",
-            subject=run_id,
-            payload={"folder": publication.folder, "manifest_sha256": publication.manifest_sha256},
-        ),
-    ]
-    warnings = [item.as_dict() for item in (*tape.warnings, *calculated.warnings)]
-    finish = RunFinish(
-        rows=_row_counts(tape),
-        output_folder=publication.folder,
-        manifest_sha256=publication.manifest_sha256,
-        timings=watch.seconds,
-        warnings=warnings,
-    )
-    now = tools.clock.now()
-    values = [
-        _kpi_row(result, run_id, calculated, release, now) for result in (*evaluation.overall, *evaluation.segments)
-    ]
-    return records.writer.finish(run_id, finish, values, _counts(tape), events, attempt=attempt)

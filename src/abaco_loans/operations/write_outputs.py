@@ -176,19 +176,18 @@ def _segment_cell(result: KpiResult) -> dict[str, object]:
 
 def write_quarantine(path: Path, tape: ReadTape, engine: Engine) -> None:
     """Every fault of every refused row: file, line, column, code, reason, value as written (masked where PII)."""
-    parts = []
-    for report in tape.files:
-        if report.quarantined:
-            parts.append(
-                exp.select(
-                    exp.column("file"),
-                    exp.column("line"),
-                    exp.column("column_name"),
-                    exp.column("code"),
-                    exp.alias_(_reason(tape.contract.table(report.table)), "reason"),
-                    exp.alias_(safe_expression(exp.column("value")), "value"),
-                ).from_(f"issues_{report.table}")
-            )
+    parts = [
+        exp.select(
+            exp.column("file"),
+            exp.column("line"),
+            exp.column("column_name"),
+            exp.column("code"),
+            exp.alias_(_reason(tape.contract.table(report.table)), "reason"),
+            exp.alias_(safe_expression(exp.column("value")), "value"),
+        ).from_(f"issues_{report.table}")
+        for report in tape.files
+        if report.quarantined
+    ]
     if not parts:
         path.write_text("file,line,column_name,code,reason,value\n", encoding="utf-8")
         return

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import rfc8785
 
 from abaco_loans.errors import InvariantError, WorldError
+from abaco_loans.records.locks import exclusive
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 PUBLIC_KEY_FILE = "anchor.pub"
 EXPORT_FORMAT = "abaco-ledger"
 EXPORT_VERSION = 1
+_LOCK_FILE = ".lock"
+_LOCK_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +95,19 @@ def write_anchor(folder: Path, key_path: Path, *, count: int, head: str, at: dat
         raise InvariantError("an anchor needs a timezone-aware time")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        key = _private_key(key_path)
-        public = key.public_key().public_bytes_raw()
-        _keep_public(folder / PUBLIC_KEY_FILE, public)
-        moment = at.astimezone(UTC).isoformat(timespec="microseconds")
-        anchor = Anchor(count=count, head=head, at=moment, key_id=_key_id(public), signature="")
-        path = folder / anchor.file_name
-        if path.exists():
-            _refuse_other_head(path, head)
-            return path
-        signed = Anchor(**(anchor.as_dict() | {"signature": key.sign(anchor.message()).hex()}))
-        _write_whole(path, rfc8785.dumps(signed.as_dict()) + b"\n")
+        with exclusive(folder / _LOCK_FILE, timeout_s=_LOCK_WAIT_S, who="writing an anchor"):
+            _sweep_temporaries(folder, key_path)
+            key = _private_key(key_path)
+            public = key.public_key().public_bytes_raw()
+            _keep_public(folder / PUBLIC_KEY_FILE, public)
+            moment = at.astimezone(UTC).isoformat(timespec="microseconds")
+            anchor = Anchor(count=count, head=head, at=moment, key_id=_key_id(public), signature="")
+            path = folder / anchor.file_name
+            if path.exists():
+                _refuse_other_head(path, head)
+                return path
+            signed = Anchor(**(anchor.as_dict() | {"signature": key.sign(anchor.message()).hex()}))
+            _write_whole(path, rfc8785.dumps(signed.as_dict()) + b"\n")
     except OSError as error:
         raise WorldError(
             f"cannot write the anchor: {error.strerror or error}",
@@ -267,6 +272,13 @@ def _write_whole(path: Path, content: bytes, *, mode: int = 0o644, only_if_absen
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep_temporaries(folder: Path, key_path: Path) -> None:
+    """Remove what a killed process left, a half-made key above all. The folder's lock is held."""
+    for parent, pattern in ((folder, ".anchor*.*.*"), (key_path.parent, f".{key_path.name}.*")):
+        for path in parent.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

@@ -23,8 +23,8 @@ class DirtKind(StrEnum):
     """What is wrong with a row.
 
     A ragged row has no amount that could be measured, which stops a run: it occurs from the share on at which
-    main amounts are spoiled too. ``many_digits`` (an exponent, or digits beyond the scale) is to be read right, ``formula_text`` is text;
-    the two duplicates stand as an additional row behind the sound one.
+    main amounts are spoiled too. ``many_digits`` (an exponent, or digits beyond the scale) is to be read right,
+    ``formula_text`` is text; the two duplicates stand as an additional row behind the sound one.
     """
 
     TEXT_IN_NUMBER = "text_in_number"

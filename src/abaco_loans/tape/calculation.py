@@ -276,6 +276,36 @@ def snapshot_calculation(
     return _finished(state, definition, optional, "a loan snapshot does not have it")
 
 
+def snapshot_sources(definition: Definition) -> dict[str, frozenset[str]]:
+    """Which columns of a snapshot each column of its calculation table is made of, but for the days past due."""
+    rate = frozenset({"currency", "fx_rate"})
+    balance = rate | {"outstanding_principal", "written_off"}
+    if definition.dust_share:
+        balance |= {"disbursed_principal"}
+    late = frozenset({"days_past_due"})
+    held = balance if definition.write_off_after_days is None else balance | late
+    lent = rate | {"disbursed_principal"}
+    opened = frozenset({"disbursement_date"})
+    return {
+        **{name: frozenset({name}) for name in _STATE},
+        **dict.fromkeys((*BUCKETS, "past_due_15_usd", "past_due_180_usd"), balance),
+        "total_receivable_usd": held,
+        "outstanding_usd": held,
+        "written_off_usd": held | {"written_off_balance"},
+        "days_past_due": balance | late,
+        "disbursed_usd": lent,
+        "disbursed_in_period_usd": lent | opened,
+        "opened_in_period": opened,
+        "disbursed_last_90_days": opened,
+        UNPRICED: rate,
+    }
+
+
+def at_risk_sources(definition: Definition) -> tuple[str, ...]:
+    """Which columns of a snapshot say how much of a balance is past due."""
+    return ("days_past_due", "restructured") if definition.restructured is Restructured.AT_RISK else ("days_past_due",)
+
+
 def servicing_calculation(
     present_in_loans: Sequence[str], definition: Definition, day: date, reporting_currency: str
 ) -> Calculation:

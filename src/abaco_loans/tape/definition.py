@@ -104,7 +104,7 @@ class _Entry(FileModel):
     write_off_after_days: int | None = ModelField(default=None, ge=1, le=36500)
     write_off: WriteOff = WriteOff.REINSTATABLE
     restructured: Restructured = Restructured.BY_SCHEDULE
-    default_for: list[Literal["bucketed", "snapshot", "servicing"]] = []
+    default_for: tuple[Literal["bucketed", "snapshot", "servicing"], ...] = ()
 
 
 class _DefinitionsFile(FileModel):

@@ -106,12 +106,8 @@ def _refuse_depth(text: str, code: str, where: str) -> None:
         )
 
 
-def _refuse_others(
-    tree: exp.Expr, text: str, allowed: tuple[type[exp.Expr], ...], code: str, where: str
-) -> None:
-    count = 0
-    for node in tree.walk():
-        count += 1
+def _refuse_others(tree: exp.Expr, text: str, allowed: tuple[type[exp.Expr], ...], code: str, where: str) -> None:
+    for count, node in enumerate(tree.walk(), 1):
         if count > _NODES_MAX:
             raise ConfigError(
                 f"the expression has more than {_NODES_MAX} parts",

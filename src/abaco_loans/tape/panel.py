@@ -125,23 +125,22 @@ moves AS (
          SUM(CASE WHEN m.type = 'payment' THEN :cover_paid ELSE 0 END) AS covered,
          MAX(CASE WHEN m.type = 'write_off' THEN 1 ELSE 0 END) AS flagged
   FROM servicing_moves m GROUP BY m.loan_id, m.date
-),
-opened AS (
-  SELECT l.loan_id, l.disbursement_date, l.currency,
-         CASE WHEN d.loan_id IS NULL THEN l.disbursed_principal ELSE 0 END AS stated
+  UNION ALL
+  SELECT l.loan_id, l.disbursement_date, l.disbursed_principal, 0, 0, 0, 0, 0, 0
   FROM servicing_loans l
   LEFT JOIN (SELECT loan_id FROM servicing_moves WHERE type = 'disbursement' GROUP BY loan_id) d
     ON d.loan_id = l.loan_id
+  WHERE d.loan_id IS NULL
 ),
 priced AS (
   SELECT m.loan_id, m.date, m.disbursed, m.adjusted, m.principal_paid, m.received, m.interest_fees, m.covered,
-         m.flagged, CASE WHEN o.currency = :reporting THEN 1 ELSE r.rate END AS rate
-  FROM moves m JOIN opened o ON o.loan_id = m.loan_id
-  LEFT JOIN rates r ON r.currency = o.currency AND m.date >= r.since AND (m.date < r.until OR r.until IS NULL)
+         m.flagged, CASE WHEN l.currency = :reporting THEN 1 ELSE r.rate END AS rate
+  FROM moves m JOIN servicing_loans l ON l.loan_id = m.loan_id
+  LEFT JOIN rates r ON r.currency = l.currency AND m.date >= r.since AND (m.date < r.until OR r.until IS NULL)
 ),
 sums AS (
-  SELECT o.loan_id, d.as_of, MIN(o.currency) AS currency,
-         MIN(o.stated) + COALESCE(SUM(m.disbursed), 0) AS disbursed,
+  SELECT l.loan_id, d.as_of, MIN(l.currency) AS currency,
+         COALESCE(SUM(m.disbursed), 0) AS disbursed,
          COALESCE(SUM(m.adjusted), 0) AS adjusted,
          COALESCE(SUM(m.principal_paid), 0) AS principal_paid,
          COALESCE(SUM(m.received), 0) AS received,
@@ -152,113 +151,104 @@ sums AS (
          COALESCE(SUM(m.received * m.rate), 0) AS received_usd,
          COALESCE(SUM(m.interest_fees * m.rate), 0) AS interest_fees_usd,
          COUNT(m.loan_id) - COUNT(m.rate) AS unpriced_moves
-  FROM opened o CROSS JOIN dates d
-  LEFT JOIN priced m ON m.loan_id = o.loan_id AND m.date <= d.as_of
-  WHERE o.disbursement_date <= d.as_of
-  GROUP BY o.loan_id, d.as_of
+  FROM servicing_loans l CROSS JOIN dates d
+  LEFT JOIN priced m ON m.loan_id = l.loan_id AND m.date <= d.as_of
+  WHERE l.disbursement_date <= d.as_of
+  GROUP BY l.loan_id, d.as_of
 ),
-in_force AS (
-  SELECT s.loan_id, d.as_of, MAX(s.valid_from) AS valid_from
-  FROM servicing_schedules s CROSS JOIN dates d WHERE s.valid_from <= d.as_of GROUP BY s.loan_id, d.as_of
+versions AS (
+  SELECT loan_id, valid_from, LEAD(valid_from) OVER (PARTITION BY loan_id ORDER BY valid_from) AS until
+  FROM (SELECT loan_id, valid_from FROM servicing_schedules GROUP BY loan_id, valid_from) v
 ),
 instalments AS (
-  SELECT s.loan_id, v.as_of, s.due_date, SUM(:cover_due) AS amount,
+  SELECT s.loan_id, s.valid_from, s.due_date, SUM(:cover_due) AS amount,
          SUM(s.principal + s.interest + s.fees + s.taxes + s.other) AS total
-  FROM servicing_schedules s JOIN in_force v ON v.loan_id = s.loan_id AND v.valid_from = s.valid_from
-  GROUP BY s.loan_id, v.as_of, s.due_date
+  FROM servicing_schedules s GROUP BY s.loan_id, s.valid_from, s.due_date
 ),
 owed AS (
-  SELECT loan_id, as_of, due_date, total,
-         SUM(amount) OVER (PARTITION BY loan_id, as_of ORDER BY due_date) AS cumulative,
-         ROW_NUMBER() OVER (PARTITION BY loan_id, as_of ORDER BY due_date) AS number
-  FROM instalments
+  SELECT i.loan_id, i.valid_from, v.until, i.due_date, i.amount, i.total,
+         SUM(i.amount) OVER (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date) AS cumulative,
+         ROW_NUMBER() OVER (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date) AS number
+  FROM instalments i JOIN versions v ON v.loan_id = i.loan_id AND v.valid_from = i.valid_from
+),
+owed_then AS (
+  SELECT w.loan_id, d.as_of, w.due_date, w.amount, w.total, w.cumulative
+  FROM owed w JOIN dates d ON w.valid_from <= d.as_of AND (w.until IS NULL OR d.as_of < w.until)
 ),
 unpaid AS (
   SELECT w.loan_id, w.as_of, MIN(w.due_date) AS oldest
-  FROM owed w JOIN sums s ON s.loan_id = w.loan_id AND s.as_of = w.as_of
+  FROM owed_then w JOIN sums s ON s.loan_id = w.loan_id AND s.as_of = w.as_of
   WHERE w.due_date < w.as_of AND w.cumulative > s.covered + :tolerance
   GROUP BY w.loan_id, w.as_of
 ),
-checks AS (
-  SELECT w.loan_id, w.as_of, w.due_date, w.cumulative, w.number, k.days, w.due_date + k.days AS at
-  FROM owed w CROSS JOIN (SELECT UNNEST(:reach_days) AS days) k WHERE w.due_date + k.days <= w.as_of
-  UNION ALL
-  SELECT w.loan_id, w.as_of, w.due_date, w.cumulative, w.number, k.days, m.date
+reach AS (
+  SELECT w.loan_id, w.cumulative, w.number, w.until, k.days, GREATEST(w.due_date + k.days, w.valid_from) AS at
   FROM owed w CROSS JOIN (SELECT UNNEST(:reach_days) AS days) k
-  JOIN moves m ON m.loan_id = w.loan_id AND m.covered < 0 AND m.date > w.due_date + k.days AND m.date <= w.as_of
+  WHERE w.due_date + k.days <= :last AND (w.until IS NULL OR w.due_date + k.days < w.until)
+),
+checks AS (
+  SELECT loan_id, cumulative, number, days, at FROM reach
+  UNION ALL
+  SELECT w.loan_id, w.cumulative, w.number, w.days, m.date
+  FROM reach w JOIN moves m ON m.loan_id = w.loan_id AND m.date > w.at AND m.date <= :last
+    AND (w.until IS NULL OR m.date < w.until)
+    AND (m.covered < 0 OR m.disbursed + m.adjusted - m.principal_paid > 0)
 ),
 timeline AS (
-  SELECT loan_id, as_of, at, 1 AS kind, CAST(0 AS DECIMAL(38,4)) AS paid, CAST(0 AS DECIMAL(38,4)) AS due,
-         CAST(0 AS DECIMAL(38,4)) AS lent, CAST(0 AS DECIMAL(38,4)) AS change,
-         cumulative, number, days, due_date
+  SELECT loan_id, at, 1 AS kind, CAST(0 AS DECIMAL(38,4)) AS paid, CAST(0 AS DECIMAL(38,4)) AS lent,
+         CAST(0 AS DECIMAL(38,4)) AS change, cumulative, number, days
   FROM checks
   UNION ALL
-  SELECT w.loan_id, w.as_of, w.due_date, 2, 0, i.amount, 0, 0, w.cumulative, w.number, 0, w.due_date
-  FROM owed w JOIN instalments i ON i.loan_id = w.loan_id AND i.as_of = w.as_of AND i.due_date = w.due_date
-  WHERE w.due_date < w.as_of
-  UNION ALL
-  SELECT m.loan_id, d.as_of, m.date, 0, m.covered, 0, m.disbursed, m.disbursed + m.adjusted - m.principal_paid,
-         NULL, NULL, NULL, NULL
-  FROM moves m JOIN dates d ON m.date <= d.as_of
-  UNION ALL
-  SELECT o.loan_id, d.as_of, o.disbursement_date, 0, 0, 0, o.stated, o.stated, NULL, NULL, NULL, NULL
-  FROM opened o JOIN dates d ON o.disbursement_date <= d.as_of WHERE o.stated <> 0
+  SELECT m.loan_id, m.date, 0, m.covered, m.disbursed, m.disbursed + m.adjusted - m.principal_paid, NULL, NULL, NULL
+  FROM moves m WHERE m.date <= :last
 ),
 running AS (
-  SELECT loan_id, as_of, at, kind, paid, cumulative, number, days, due_date,
-         SUM(paid) OVER (PARTITION BY loan_id, as_of ORDER BY at, kind) AS covered_then,
-         SUM(due) OVER (PARTITION BY loan_id, as_of ORDER BY at, kind) AS due_then,
-         SUM(lent) OVER (PARTITION BY loan_id, as_of ORDER BY at, kind) AS lent_then,
-         SUM(change) OVER (PARTITION BY loan_id, as_of ORDER BY at, kind) AS balance_then
+  SELECT loan_id, at, kind, cumulative, number, days,
+         SUM(paid) OVER (PARTITION BY loan_id ORDER BY at, kind) AS covered_then,
+         SUM(lent) OVER (PARTITION BY loan_id ORDER BY at, kind) AS lent_then,
+         SUM(change) OVER (PARTITION BY loan_id ORDER BY at, kind) AS balance_then
   FROM timeline
 ),
 reached AS (
-  SELECT loan_id, as_of,
-         MIN(CASE WHEN kind = 1 AND days = :ninety THEN at END) AS ninety_at,
-         MIN(CASE WHEN kind = 1 AND days = :thirty AND number = 1 THEN at END) AS first_missed_at,
-         MIN(CASE WHEN kind = 1 AND days = :write_off_days THEN at END) AS write_off_at
+  SELECT loan_id,
+         MIN(CASE WHEN days = :ninety THEN at END) AS ninety_at,
+         MIN(CASE WHEN days = :thirty AND number = 1 THEN at END) AS first_missed_at,
+         MIN(CASE WHEN days = :write_off_days THEN at END) AS write_off_at
   FROM running
-  WHERE cumulative > covered_then + :tolerance
+  WHERE kind = 1 AND cumulative > covered_then + :tolerance
     AND balance_then > 0 AND balance_then >= :dust_share * lent_then
-  GROUP BY loan_id, as_of
+  GROUP BY loan_id
 ),
-first_due AS (SELECT loan_id, as_of, MIN(due_date) AS due_date FROM owed GROUP BY loan_id, as_of),
-cured AS (
-  SELECT loan_id, as_of, MAX(at) AS at FROM running
-  WHERE kind = 0 AND paid <> 0 AND covered_then + :tolerance >= due_then GROUP BY loan_id, as_of
-),
-strict AS (
-  SELECT r.loan_id, r.as_of, MIN(r.due_date) AS missed
-  FROM running r LEFT JOIN cured c ON c.loan_id = r.loan_id AND c.as_of = r.as_of
-  WHERE r.kind = 2 AND r.cumulative > r.covered_then + :tolerance AND (c.at IS NULL OR r.at >= c.at)
-  GROUP BY r.loan_id, r.as_of
-),
+method AS (:method),
 scheduled AS (
-  SELECT loan_id, as_of, SUM(CASE WHEN due_date <= as_of THEN total ELSE 0 END) AS due_total
-  FROM owed GROUP BY loan_id, as_of
+  SELECT loan_id, as_of, MIN(due_date) AS first_due_date,
+         SUM(CASE WHEN due_date <= as_of THEN total ELSE 0 END) AS due_total
+  FROM owed_then GROUP BY loan_id, as_of
 ),
 counted AS (
   SELECT s.loan_id, s.as_of, s.currency, s.disbursed, s.adjusted, s.principal_paid, s.received, s.covered,
          s.disbursed_usd, s.principal_paid_usd, s.received_usd, s.interest_fees_usd, s.unpriced_moves,
          s.disbursed + s.adjusted - s.principal_paid AS balance,
-         :days_past_due AS days_late, u.oldest, r.ninety_at, r.first_missed_at, r.write_off_at,
-         f.due_date AS first_due_date, c.due_total, l.frequency,
+         :days_past_due AS days_late, u.oldest,
+         CASE WHEN r.ninety_at <= s.as_of THEN r.ninety_at END AS ninety_at,
+         CASE WHEN r.first_missed_at <= s.as_of THEN r.first_missed_at END AS first_missed_at,
+         CASE WHEN r.write_off_at <= s.as_of THEN TRUE ELSE FALSE END AS was_late_enough,
+         c.first_due_date, c.due_total,
          CASE WHEN s.flagged = 1 OR l.written_off_date <= s.as_of THEN TRUE ELSE FALSE END AS flagged,
          COALESCE(l.restructured_date <= s.as_of, FALSE) AS restructured
   FROM sums s JOIN servicing_loans l ON l.loan_id = s.loan_id
   LEFT JOIN unpaid u ON u.loan_id = s.loan_id AND u.as_of = s.as_of
-  LEFT JOIN strict t ON t.loan_id = s.loan_id AND t.as_of = s.as_of
-  LEFT JOIN reached r ON r.loan_id = s.loan_id AND r.as_of = s.as_of
-  LEFT JOIN first_due f ON f.loan_id = s.loan_id AND f.as_of = s.as_of
+  LEFT JOIN method t ON t.loan_id = s.loan_id AND t.as_of = s.as_of
+  LEFT JOIN reached r ON r.loan_id = s.loan_id
   LEFT JOIN scheduled c ON c.loan_id = s.loan_id AND c.as_of = s.as_of
 ),
 judged AS (
   SELECT *, balance <= 0 OR balance < :dust_share * disbursed AS repaid,
-         CASE WHEN days_late > :grace_days THEN days_late ELSE 0 END AS dpd
+         CASE WHEN days_late <= :grace_days THEN 0 ELSE days_late END AS dpd
   FROM counted
 ),
 ended AS (
-  SELECT *, CASE WHEN repaid THEN FALSE ELSE flagged OR :late_enough END AS written_off FROM judged
+  SELECT *, CASE WHEN repaid THEN FALSE ELSE flagged OR COALESCE(:late_enough, FALSE) END AS written_off FROM judged
 )
 SELECT loan_id, as_of, currency, disbursed, adjusted, principal_paid, received, due_total, balance,
        CASE WHEN repaid OR written_off THEN 0 ELSE balance END AS outstanding_principal,
@@ -272,15 +262,52 @@ SELECT loan_id, as_of, currency, disbursed, adjusted, principal_paid, received, 
 FROM ended
 """
 
+# What a method needs beside the oldest unpaid due date: a relation with a row a loan and date, as `method`.
+_NOTHING_MORE = "SELECT loan_id, as_of FROM sums WHERE FALSE"
 _ROLLING = "SELECT CASE WHEN u.oldest IS NULL THEN 0 ELSE s.as_of - u.oldest END"
-_STRICT = """SELECT CASE WHEN u.oldest IS NULL THEN 0
-             ELSE s.as_of - LEAST(u.oldest, COALESCE(t.missed, u.oldest)) END"""
-# Whole months from the oldest unpaid due date to the day that counts; the last day of a month is whole.
-_MONTHLY = """SELECT CASE WHEN l.frequency <> 'monthly' OR l.frequency IS NULL THEN NULL WHEN u.oldest IS NULL THEN 0 ELSE 30 * (
-  (EXTRACT(YEAR FROM s.as_of + :lead) - EXTRACT(YEAR FROM u.oldest)) * 12
-  + EXTRACT(MONTH FROM s.as_of + :lead) - EXTRACT(MONTH FROM u.oldest)
-  - CASE WHEN EXTRACT(DAY FROM s.as_of + :lead) < EXTRACT(DAY FROM u.oldest)
-          AND EXTRACT(DAY FROM s.as_of + :lead + 1) <> 1 THEN 1 ELSE 0 END) END"""
+# The arrears that stand at the date, followed back to the last day on which nothing was due and unpaid.
+_MISSED = """
+WITH events AS (
+  SELECT m.loan_id, d.as_of, m.date AS at, m.covered AS paid, CAST(0 AS DECIMAL(38,4)) AS due
+  FROM moves m JOIN dates d ON m.date <= d.as_of
+  UNION ALL
+  SELECT w.loan_id, w.as_of, w.due_date + 1, 0, w.amount FROM owed_then w WHERE w.due_date < w.as_of
+),
+turns AS (
+  SELECT loan_id, as_of, at, SUM(paid) OVER (PARTITION BY loan_id, as_of ORDER BY at) AS covered_then,
+         SUM(due) OVER (PARTITION BY loan_id, as_of ORDER BY at) AS due_then
+  FROM events
+),
+clear AS (
+  SELECT loan_id, as_of, MAX(at) AS at FROM turns WHERE due_then <= covered_then + :tolerance
+  GROUP BY loan_id, as_of
+)
+SELECT w.loan_id, w.as_of, MIN(w.due_date) AS missed
+FROM owed_then w
+JOIN turns e ON e.loan_id = w.loan_id AND e.as_of = w.as_of AND e.at > w.due_date
+  AND w.cumulative > e.covered_then + :tolerance
+LEFT JOIN clear c ON c.loan_id = w.loan_id AND c.as_of = w.as_of
+WHERE c.at IS NULL OR e.at > c.at
+GROUP BY w.loan_id, w.as_of
+"""
+_STRICT = "SELECT CASE WHEN u.oldest IS NULL THEN 0 ELSE s.as_of - LEAST(u.oldest, t.missed) END"
+# Due dates of the schedule that passed after the oldest unpaid one; beyond the last one, whole months on the
+# loan's day of the month (its latest due day; the last day of a shorter month stands for it).
+_PASSED = """
+SELECT w.loan_id, w.as_of, MAX(w.due_date) AS last, MAX(EXTRACT(DAY FROM w.due_date)) AS anchor,
+       SUM(CASE WHEN w.due_date > u.oldest AND w.due_date <= w.as_of + :lead THEN 1 ELSE 0 END) AS passed
+FROM owed_then w JOIN unpaid u ON u.loan_id = w.loan_id AND u.as_of = w.as_of
+GROUP BY w.loan_id, w.as_of
+"""
+_MONTHLY = """
+SELECT CASE WHEN l.frequency <> 'monthly' OR l.frequency IS NULL THEN NULL
+            WHEN u.oldest IS NULL THEN 0
+            WHEN t.last >= s.as_of + :lead THEN 30 * t.passed
+            ELSE 30 * (t.passed + GREATEST(0,
+              (EXTRACT(YEAR FROM s.as_of + :lead) - EXTRACT(YEAR FROM t.last)) * 12
+              + EXTRACT(MONTH FROM s.as_of + :lead) - EXTRACT(MONTH FROM t.last)
+              - CASE WHEN EXTRACT(DAY FROM s.as_of + :lead) < t.anchor
+                      AND EXTRACT(DAY FROM s.as_of + :lead + 1) <> 1 THEN 1 ELSE 0 END)) END"""
 
 
 def panel_query(definition: Definition, dates: Sequence[date], reporting_currency: str) -> exp.Select:
@@ -293,27 +320,33 @@ def panel_query(definition: Definition, dates: Sequence[date], reporting_currenc
     instalment 30 DPD), and cumulative flows in reporting currency at the rate of their date.
     """
     total = definition.cover is Cover.TOTAL_DUE
-    paid = _expression("SELECT m.principal + m.interest + m.fees + m.taxes + m.other" if total else "SELECT m.principal")
+    paid = _expression(
+        "SELECT m.principal + m.interest + m.fees + m.taxes + m.other" if total else "SELECT m.principal"
+    )
     due = _expression("SELECT s.principal + s.interest + s.fees + s.taxes + s.other" if total else "SELECT s.principal")
     after = definition.write_off_after_days
     sticky = definition.write_off is WriteOff.STICKY
     late: exp.Expr = exp.false()
     if after is not None:
         late = (
-            _expression("SELECT write_off_at IS NOT NULL")
+            _expression("SELECT was_late_enough")
             if sticky
             else exp.GT(this=exp.column("dpd"), expression=number_node(after))
         )
-    write_off_days = -1 if after is None or not sticky else after + 1
-    thirty, ninety = definition.reaches(30), definition.reaches(90)
+    least = definition.grace_days + 1
+    write_off_days = -1 if after is None or not sticky else max(after + 1, least)
+    thirty, ninety = max(definition.reaches(30), least), max(definition.reaches(90), least)
     reach = sorted({thirty, ninety} | ({write_off_days} if write_off_days > 0 else set()))
+    method, days_past_due = _days_past_due(definition)
     return filled(
         _PANEL,
         dates=exp.array(*(date_node(day) for day in dates)),
+        last=date_node(max(dates)),
         reporting=exp.Literal.string(reporting_currency),
         cover_paid=paid,
         cover_due=due,
-        days_past_due=_days_past_due(definition),
+        method=method,
+        days_past_due=days_past_due,
         tolerance=number_node(definition.arrears_tolerance),
         reach_days=exp.array(*(number_node(days) for days in reach)),
         thirty=number_node(thirty),
@@ -330,15 +363,16 @@ def _expression(text: str, **values: exp.Expr) -> exp.Expr:
     return found
 
 
-def _days_past_due(definition: Definition) -> exp.Expr:
+def _days_past_due(definition: Definition) -> tuple[exp.Select, exp.Expr]:
+    """The relation ``method`` and the days past due before grace."""
     match definition.dpd_method:
         case DpdMethod.ROLLING:
-            return _expression(_ROLLING)
+            return filled(_NOTHING_MORE), _expression(_ROLLING)
         case DpdMethod.STRICT:
-            return _expression(_STRICT)
+            return filled(_MISSED, tolerance=number_node(definition.arrears_tolerance)), _expression(_STRICT)
         case DpdMethod.MONTHLY_MBA | DpdMethod.MONTHLY_OTS:
-            lead = 1 if definition.dpd_method is DpdMethod.MONTHLY_MBA else 0
-            return _expression(_MONTHLY, lead=number_node(lead))
+            lead = number_node(1 if definition.dpd_method is DpdMethod.MONTHLY_MBA else 0)
+            return filled(_PASSED, lead=lead), _expression(_MONTHLY, lead=lead)
 
 
 def counts_at_risk(definition: Definition) -> bool:

@@ -187,6 +187,20 @@ def amount_expression(table: Table, present: Sequence[str]) -> exp.Expr | None:
     return exp.func("COALESCE", *measures) if len(measures) > 1 else measures[0]
 
 
+def unmeasured_condition(table: Table, amount: exp.Expr, issues: str) -> exp.Expr:
+    """Whether a refused row has no readable amount because a column of the measures is among its faults."""
+    columns = sorted({name for text in table.amount for name in table.column_names if name in text})
+    faulty = (
+        exp.select("_row")
+        .from_(issues)
+        .where(
+            exp.column("column_name").isin(*(exp.Literal.string(name) for name in columns)),
+            exp.Not(this=_is_null(exp.column("_row"))),
+        )
+    )
+    return exp.and_(_is_null(amount), exp.In(this=exp.column("_row"), query=faulty.subquery()))
+
+
 def broken_count(condition: exp.Expr) -> exp.Expr:
     """The number of rows in which a condition surely does not hold."""
     return exp.func(
