@@ -23,7 +23,6 @@ _HELPERS = {
     "check": "the file has not the form it should have: each fault with file:line",
     "row_expression": "a rule cannot be read, or uses what is not allowed or not there",
     "parse_allowed": "a formula cannot be read, or uses what is not allowed",
-    "NotPlain": "",
 }
 
 
@@ -51,8 +50,6 @@ def failures() -> list[Failure]:
                 what = _words(node.args[0]) if node.args else _words(words.get("text"))
                 if name in _HELPERS:
                     name, what = "ConfigError", _HELPERS[name]
-                if not what:
-                    continue
                 failure = Failure(code=code.value, kind=name, what=what, hint=_words(words.get("hint")))
                 found.setdefault((failure.code, failure.what), failure)
     return sorted(found.values(), key=lambda item: (item.code, item.what))
@@ -77,8 +74,13 @@ def errors_page() -> str:
     from abaco_loans.operations.calculate import SERVICING_CHECKS
     from abaco_loans.tape.reasons import REASONS
 
-    lines = ["# Error codes", "", "Every failure says what, where and what to do. Exit codes: 1 the answer is no,",
-             "2 wrong usage or configuration, 3 bad input, 4 the world failed.", ""]
+    lines = [
+        "# Error codes",
+        "",
+        "Every failure says what, where and what to do. Exit codes: 1 the answer is no,",
+        "2 wrong usage or configuration, 3 bad input, 4 the world failed.",
+        "",
+    ]
     by_area: dict[str, list[Failure]] = defaultdict(list)
     for failure in failures():
         if not failure.code.startswith("WARN"):
@@ -89,9 +91,14 @@ def errors_page() -> str:
             exit_code = getattr(getattr(errors, item.kind, None), "exit_code", "")
             lines.append(f"| {item.code} | {exit_code} | {_cell(item.what)} | {_cell(item.hint)} |")
         lines.append("")
-    lines += ["## Reasons for which a row is refused", "",
-              "The rules of a contract have codes of their own (TAPE-221 and on), in the contract.", "",
-              "| code | reason |", "|---|---|"]
+    lines += [
+        "## Reasons for which a row is refused",
+        "",
+        "The rules of a contract have codes of their own (TAPE-221 and on), in the contract.",
+        "",
+        "| code | reason |",
+        "|---|---|",
+    ]
     lines += [f"| {code} | {text} |" for code, text in REASONS.items()]
     lines += ["", "## Warnings: nothing is refused", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {item.code} | {_cell(item.what)} |" for item in failures() if item.code.startswith("WARN")]
@@ -109,14 +116,29 @@ def catalogue_page() -> str:
     from abaco_loans.releases.release import read_release
 
     catalogue = read_release("v2", builtin_texts()).catalogue
-    lines = ["# The catalogue", "", "The KPIs that ship with release `v2`. Your own go into `releases/<name>/catalogue.yml`.",
-             "A value at or beyond a threshold has breached it.", ""]
+    lines = [
+        "# The catalogue",
+        "",
+        "The KPIs that ship with release `v2`. Your own go into `releases/<name>/catalogue.yml`.",
+        "A value at or beyond a threshold has breached it.",
+        "",
+    ]
     for kpi in catalogue.kpis:
         limits = kpi.thresholds
         text = f"{limits.warning} / {limits.critical}, {limits.direction.replace('_', ' ')}" if limits else "none"
-        lines += [f"## `{kpi.id}`: {kpi.name}", "", kpi.description, "", "```sql", kpi.formula.text, "```", "",
-                  f"Unit {kpi.unit}, {kpi.precision} decimals; per {kpi.grain.value}; warning / critical: {text}; owner"
-                  f" {kpi.owner}; {', '.join(kpi.departments)}; {kpi.refresh}.", ""]
+        lines += [
+            f"## `{kpi.id}`: {kpi.name}",
+            "",
+            kpi.description,
+            "",
+            "```sql",
+            kpi.formula.text,
+            "```",
+            "",
+            f"Unit {kpi.unit}, {kpi.precision} decimals; per {kpi.grain.value}; warning / critical: {text}; owner"
+            f" {kpi.owner}; {', '.join(kpi.departments)}; {kpi.refresh}.",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -127,17 +149,35 @@ def columns_page() -> str:
     from abaco_loans.releases.release import read_release
     from abaco_loans.tape.calculation import COLUMNS
 
-    lines = ["# Columns", "", "## What KPI formulas are written over", "",
-             "One row a loan (or segment) at the as-of date; `*_usd` is reporting currency. A layout that cannot give a",
-             "column makes the KPIs that need it not computable, and they say so.", "", "| column | meaning |", "|---|---|"]
+    lines = [
+        "# Columns",
+        "",
+        "## What KPI formulas are written over",
+        "",
+        "One row a loan (or segment) at the as-of date; `*_usd` is reporting currency. A layout that cannot give a",
+        "column makes the KPIs that need it not computable, and they say so.",
+        "",
+        "| column | meaning |",
+        "|---|---|",
+    ]
     lines += [f"| `{name}` | {text} |" for name, text in COLUMNS.items()]
-    lines += ["", "Formulas of `grain: customer` see the amounts above added up by customer, and `customer_rank` (1 is the",
-              "largest outstanding). Facts of the run: " + ", ".join(f"`run.{name}`" for name in FACTS) + ".", ""]
+    lines += [
+        "",
+        "Formulas of `grain: customer` see the amounts above added up by customer, and `customer_rank` (1 is the",
+        "largest outstanding). Facts of the run: " + ", ".join(f"`run.{name}`" for name in FACTS) + ".",
+        "",
+    ]
     for contract in read_release("v2", builtin_texts()).contracts.values():
         lines += [f"## The {contract.layout} layout", ""]
         for table in contract.tables:
-            lines += [f"### `{table.name}`" + (" (optional)" if table.optional else ""), "",
-                      f"Key: {', '.join(table.key) or 'none'}.", "", "| column | type | needed | meaning |", "|---|---|---|---|"]
+            lines += [
+                f"### `{table.name}`" + (" (optional)" if table.optional else ""),
+                "",
+                f"Key: {', '.join(table.key) or 'none'}.",
+                "",
+                "| column | type | needed | meaning |",
+                "|---|---|---|---|",
+            ]
             for column in table.columns:
                 marks = [word for word, on in (("masked", column.pii), ("dimension", column.dimension)) if on]
                 extra = f" ({', '.join(marks)})" if marks else ""
@@ -153,10 +193,19 @@ def settings_page() -> str:
 
     from abaco_loans.settings import DESCRIPTIONS, ENVIRONMENT_PREFIX, Settings
 
-    lines = ["# Settings", "", "In `abaco.yml`; an environment variable wins. Unknown settings are refused.", "",
-             "| setting | default | environment | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{item.name}` | `{item.default!r}` | `{ENVIRONMENT_PREFIX}{item.name.upper()}` |"
-              f" {_cell(DESCRIPTIONS[item.name])} |" for item in fields(Settings)]
+    lines = [
+        "# Settings",
+        "",
+        "In `abaco.yml`; an environment variable wins. Unknown settings are refused.",
+        "",
+        "| setting | default | environment | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{item.name}` | `{item.default!r}` | `{ENVIRONMENT_PREFIX}{item.name.upper()}` |"
+        f" {_cell(DESCRIPTIONS[item.name])} |"
+        for item in fields(Settings)
+    ]
     lines += ["", "`ABACO_MASKING_KEY` (64 or more hexadecimal digits) takes the place of the key file.", ""]
     return "\n".join(lines)
 
@@ -165,7 +214,12 @@ def commands_page() -> str:
     """Every command with its options, as --help says them."""
     from abaco_loans.cli import COMMANDS, cli
 
-    lines = ["# Commands", "", "Every command has `--help`. Those that work in a workspace have `--workspace DIR` and `--json`.", ""]
+    lines = [
+        "# Commands",
+        "",
+        "Every command has `--help`. Those that work in a workspace have `--workspace DIR` and `--json`.",
+        "",
+    ]
 
     def add(command: click.Command, path: str) -> None:
         context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
@@ -182,8 +236,13 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"errors.md": errors_page, "catalogue.md": catalogue_page, "columns.md": columns_page,
-         "settings.md": settings_page, "commands.md": commands_page}
+PAGES = {
+    "errors.md": errors_page,
+    "catalogue.md": catalogue_page,
+    "columns.md": columns_page,
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+}
 
 
 def main() -> int:

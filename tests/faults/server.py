@@ -77,7 +77,7 @@ def main() -> None:
     os.dup2(2, 1)
     asked = json.loads(sys.stdin.readline())
     _warm(asked["warm"])
-    print(json.dumps({"ready": os.getpid()}), file=answers, flush=True)  # noqa: T201
+    print(json.dumps({"ready": os.getpid()}), file=answers, flush=True)
     # Bytes, unbuffered: a forked child must not hold requests that are read ahead.
     stream = Path("/dev/fd/0").open("rb", buffering=0)
     while line := stream.readline():
@@ -86,7 +86,7 @@ def main() -> None:
             answer = {"pid": _start(asked["start"])}
         else:
             answer = {"code": os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])}
-        print(json.dumps(answer), file=answers, flush=True)  # noqa: T201
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

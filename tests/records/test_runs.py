@@ -14,7 +14,7 @@ from sqlalchemy import select
 from abaco_loans.clock import FixedClock
 from abaco_loans.errors import ConfigError, InvariantError, WorldError
 from abaco_loans.records.ledger import NewEvent
-from abaco_loans.records.run_table import _RUN_SEALED, _seal, _value_columns
+from abaco_loans.records.run_rows import RUN_SEALED, seal, value_columns
 from abaco_loans.records.runs import (
     MOVES,
     STATE_ACTIONS,
@@ -301,7 +301,7 @@ def test_a_run_with_a_fresh_seal_is_found_by_the_ledger(store: Store, run_start:
     store.writer.finish("r1", run_finish, [])
     with store._database.read() as connection:
         row = dict(connection.execute(select(runs)).one()._mapping) | {"output_folder": "elsewhere"}
-    sql(store, f"UPDATE runs SET output_folder = 'elsewhere', seal = '{_seal(row, _RUN_SEALED)}'")
+    sql(store, f"UPDATE runs SET output_folder = 'elsewhere', seal = '{seal(row, RUN_SEALED)}'")
     assert store.faults() == ("run r1: what is stored is not what was written",)
 
 
@@ -310,7 +310,7 @@ def test_an_alteration_with_a_fresh_seal_is_found_by_the_ledger(
 ) -> None:
     store.writer.start(run_start())
     store.writer.finish("r1", run_finish, [kpi()])
-    forged = _value_columns(kpi(value="0.10"), "r1")
+    forged = value_columns(kpi(value="0.10"), "r1")
     sql(store, f"UPDATE kpi_values SET value = '0.10', value_exact = '0.10', seal = '{forged['seal']}'")
     with pytest.raises(WorldError, match="REC-105"):
         store.reader.kpi_values("r1")

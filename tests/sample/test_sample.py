@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from abaco_loans.errors import UsageError, WorldError
-from abaco_loans.sample import DirtKind, SampleSpec, SampleSummary, write_sample
+from abaco_loans.operations.write_sample import SampleSummary, write_sample
+from abaco_loans.sample import DirtKind, SampleSpec
 from abaco_loans.sample.book import Kind, Trouble
 from abaco_loans.sample.conduct import make_book
 from abaco_loans.sample.drafts import make_drafts, plan_troubles

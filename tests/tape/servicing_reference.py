@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -245,7 +245,9 @@ def state_at(loan: Loan, day: date, definition: Definition, rates: Rates) -> Sta
         restructured=loan.restructured_date is not None and loan.restructured_date <= day,
         days_past_due=0 if repaid else late,
         oldest_unpaid_due_date=None if repaid or late == 0 else oldest,
-        ninety_at=first_day_past(loan, day, definition, definition.reaches(90)),
+        ninety_at=first_day_past(
+            loan, day, replace(definition, dpd_method=DpdMethod.ROLLING), definition.reaches(90)
+        ),
         first_missed_at=first_instalment_missed(loan, day, definition),
         disbursed_usd=_priced(priced, "disbursement", ("principal",)),
         principal_paid_usd=_priced(priced, "payment", ("principal",)),

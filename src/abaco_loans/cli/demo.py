@@ -18,7 +18,8 @@ def demo(folder: Path, as_json: bool) -> None:
     """Make a workspace in FOLDER, sample a book, run its tapes, show the numbers, and say what to try next."""
     from abaco_loans.operations.verify_audit import verify_audit
     from abaco_loans.operations.workspace import make_workspace
-    from abaco_loans.sample import SampleSpec, write_sample
+    from abaco_loans.operations.write_sample import write_sample
+    from abaco_loans.sample import SampleSpec
     from abaco_loans.wiring import open_records
 
     say = (lambda text: None) if as_json else _say

@@ -65,7 +65,8 @@ def sample(
     as_json: bool,
 ) -> None:
     """Make a believable synthetic book: bucketed.csv, snapshot.csv and servicing/, each a tape of its own."""
-    from abaco_loans.sample import SampleSpec, write_sample
+    from abaco_loans.operations.write_sample import write_sample
+    from abaco_loans.sample import SampleSpec
 
     chosen = {} if end is None else {"end": end}
     summary = write_sample(

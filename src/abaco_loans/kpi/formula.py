@@ -114,7 +114,7 @@ def _walk(
                 f"the column {node.name!r} stands outside an aggregate",
                 code="KPI-102",
                 where=place.of(node.name),
-                hint=f"write SUM({node.name})",
+                hint="put it inside an aggregate, such as SUM",
             )
         if node.args.get("db") or isinstance(node.this, exp.Star):
             raise ConfigError(

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 PUBLIC_KEY_FILE = "anchor.pub"
 EXPORT_FORMAT = "abaco-ledger"
 EXPORT_VERSION = 1
-_LOCK_FILE = ".lock"
 _LOCK_WAIT_S = 60.0
 
 
@@ -95,7 +94,7 @@ def write_anchor(folder: Path, key_path: Path, *, count: int, head: str, at: dat
         raise InvariantError("an anchor needs a timezone-aware time")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder / _LOCK_FILE, timeout_s=_LOCK_WAIT_S, who="writing an anchor"):
+        with exclusive(folder.with_name(f"{folder.name}.lock"), timeout_s=_LOCK_WAIT_S, who="writing an anchor"):
             _sweep_temporaries(folder, key_path)
             key = _private_key(key_path)
             public = key.public_key().public_bytes_raw()

@@ -100,7 +100,8 @@ class Database:
         """
         with self._translated(), self._writer.begin() as connection:
             if self.backend == "postgresql":
-                connection.execute(text(f"SET LOCAL lock_timeout = {int(self.timeout_s * 1000)}"))
+                wait = {"wait": f"{int(self.timeout_s * 1000)}ms"}
+                connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), wait)
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
             yield connection
 
@@ -161,11 +162,14 @@ def _make_private(path: Path) -> None:
         ) from error
 
 
+_SET_JOURNAL = {"wal": "PRAGMA journal_mode=wal", "delete": "PRAGMA journal_mode=delete"}
+
+
 def _set_up(handle: sqlite3.Connection, wanted: JournalMode, path: Path) -> None:
     handle.execute("PRAGMA foreign_keys=ON")
     journal = str(handle.execute("PRAGMA journal_mode").fetchone()[0])
     if journal != wanted.journal and os.access(path, os.W_OK):
-        journal = str(handle.execute(f"PRAGMA journal_mode={wanted.journal}").fetchone()[0])
+        journal = str(handle.execute(_SET_JOURNAL[wanted.journal]).fetchone()[0])
     if journal == "wal" and wanted.wal_reset_bug:
         raise WorldError(
             f"SQLite {sqlite3.sqlite_version} can lose data in the write-ahead mode that another process has set",
@@ -173,7 +177,7 @@ def _set_up(handle: sqlite3.Connection, wanted: JournalMode, path: Path) -> None
             where=str(path),
             hint="stop the other processes and try again, or use SQLite 3.51.3 or later",
         )
-    handle.execute(f"PRAGMA synchronous={'full' if journal == 'wal' else 'extra'}")
+    handle.execute("PRAGMA synchronous=full" if journal == "wal" else "PRAGMA synchronous=extra")
 
 
 def _sqlite_failure(error: sqlite3.Error, path: Path, timeout_s: float) -> tuple[str, str, str]:

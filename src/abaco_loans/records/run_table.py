@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from abaco_loans.clock import Clock
 from abaco_loans.errors import ConfigError, InvariantError, WorldError
+from abaco_loans.records import run_rows
 from abaco_loans.records.database import Database
 from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.ledger_table import append, moment
@@ -30,13 +29,9 @@ from abaco_loans.records.runs import (
 )
 from abaco_loans.records.schema import events, kpi_values, quarantine_counts, releases, runs
 
-_RUN_SEALED = [column.name for column in runs.c if column.name not in ("seal", "event_seq")]
-_VALUE_SEALED = [column.name for column in kpi_values.c if column.name not in ("seal", "id")]
-_COUNT_SEALED = ["file", "column", "code", "rows", "amount"]
 _START_FIELDS = [field.name for field in fields(RunStart)]
-_ROWS = ("rows_in", "rows_accepted", "rows_quarantined", "rows_duplicate")
 # Cleared when a run begins, again or for the first time.
-_BLANK = dict.fromkeys([*_ROWS, "finished_at", "output_folder", "manifest_sha256", "error"]) | {
+_BLANK = dict.fromkeys([*run_rows.ROWS, "finished_at", "output_folder", "manifest_sha256", "error"]) | {
     "timings": "{}",
     "warnings": "[]",
 }
@@ -73,7 +68,7 @@ class SqlRunReader:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
             sealed = _sealed_in_ledger(connection, run_id)
-        if sealed.get("values_sha256", _digest([])) != _digest([row.seal for row in rows]):
+        if sealed.get("values_sha256", run_rows.digest([])) != run_rows.digest([row.seal for row in rows]):
             raise self._damaged(f"the KPI values of run {run_id}")
         return tuple(self._value(row) for row in rows)
 
@@ -125,10 +120,12 @@ class SqlRunReader:
         with self._database.read() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query)]
             sealed = _sealed_in_ledger(connection, run_id)
-        if sealed.get("counts_sha256", _counts_digest([])) != _counts_digest(rows):
+        if sealed.get("counts_sha256", run_rows.counts_digest([])) != run_rows.counts_digest(rows):
             raise self._damaged(f"the quarantine counts of run {run_id}")
         counts = (
-            QuarantineCount(**{name: row[name] for name in _COUNT_SEALED} | {"amount": _decimal(row["amount"])})
+            QuarantineCount(
+                **{name: row[name] for name in run_rows.COUNT_SEALED} | {"amount": run_rows.decimal(row["amount"])}
+            )
             for row in rows
         )
         return tuple(sorted(counts, key=lambda count: (count.file, count.column, count.code)))
@@ -153,14 +150,14 @@ class SqlRunReader:
         return tuple(found)
 
     def _record(self, row: Row[Any]) -> RunRecord:
-        if _seal(row._mapping, _RUN_SEALED) != row.seal:
+        if run_rows.seal(row._mapping, run_rows.RUN_SEALED) != row.seal:
             raise self._damaged(f"run {row.run_id}")
-        return _record(row._mapping)
+        return run_rows.record(row._mapping)
 
     def _value(self, row: Row[Any]) -> KpiRow:
-        if _seal(row._mapping, _VALUE_SEALED) != row.seal:
+        if run_rows.seal(row._mapping, run_rows.VALUE_SEALED) != row.seal:
             raise self._damaged(f"value {row.kpi_id} of run {row.run_id}")
-        return _value(row._mapping)
+        return run_rows.value(row._mapping)
 
     def _damaged(self, what: str) -> WorldError:
         return WorldError(
@@ -209,17 +206,17 @@ class SqlRunWriter:
         attempt: int | None = None,
     ) -> RunRecord:
         """Record a run's results (``run.finished``)."""
-        value_rows = [_value_columns(value, run_id) for value in values]
-        more = _row_columns(finish.rows) | {
+        value_rows = [run_rows.value_columns(value, run_id) for value in values]
+        more = run_rows.row_columns(finish.rows) | {
             "output_folder": finish.output_folder,
             "manifest_sha256": finish.manifest_sha256,
-            "timings": _json(dict(finish.timings)),
-            "warnings": _json([*finish.warnings]),
+            "timings": run_rows.json_text(dict(finish.timings)),
+            "warnings": run_rows.json_text([*finish.warnings]),
         }
         facts = {
             "manifest_sha256": finish.manifest_sha256,
             "values": len(value_rows),
-            "values_sha256": _digest([row["seal"] for row in value_rows]),
+            "values_sha256": run_rows.digest([row["seal"] for row in value_rows]),
         }
         return self._end(run_id, "finished", more, facts, counts, events, attempt, value_rows)
 
@@ -234,7 +231,7 @@ class SqlRunWriter:
         attempt: int | None = None,
     ) -> RunRecord:
         """Record that the tape was not good enough (``run.refused``)."""
-        more = _row_columns(rows) | {"error": _json(dict(error))}
+        more = run_rows.row_columns(rows) | {"error": run_rows.json_text(dict(error))}
         facts = {"code": str(error.get("code", ""))}
         return self._end(run_id, "refused", more, facts, counts, events, attempt)
 
@@ -248,7 +245,7 @@ class SqlRunWriter:
     ) -> RunRecord:
         """Record that the run broke (``run.failed``)."""
         facts = {"code": str(error.get("code", ""))}
-        return self._end(run_id, "failed", {"error": _json(dict(error))}, facts, (), events, attempt)
+        return self._end(run_id, "failed", {"error": run_rows.json_text(dict(error))}, facts, (), events, attempt)
 
     def ensure_release(self, name: str, *, kind: str, role: str, meaning_digest: str, policy_digest: str) -> bool:
         """Record a release; True when it is new. See :class:`~abaco_loans.records.runs.RunWriter`."""
@@ -295,7 +292,7 @@ class SqlRunWriter:
         attempt: int | None,
         values: Sequence[Mapping[str, Any]] = (),
     ) -> RunRecord:
-        count_rows = [_count_columns(count) for count in counts]
+        count_rows = [run_rows.count_columns(count) for count in counts]
         with self._database.write() as connection:
             old = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
             if old is not None and attempt is not None and old.attempt != attempt:
@@ -307,7 +304,7 @@ class SqlRunWriter:
                 )
             row = dict(old._mapping) if old else {}
             row |= {"finished_at": moment(self._clock.now()), **more}
-            facts = {**facts, "counts_sha256": _counts_digest(count_rows)}
+            facts = {**facts, "counts_sha256": run_rows.counts_digest(count_rows)}
             record = self._move(connection, old, row, to, f"run.{to}", facts, events)
             if count_rows:
                 key = {"run_id": run_id, "attempt": record.attempt}
@@ -332,7 +329,7 @@ class SqlRunWriter:
         if any(event.action in STATE_ACTIONS for event in extra):
             raise InvariantError(f"{action}: the writer makes the events {sorted(STATE_ACTIONS)} itself")
         row["status"] = to
-        row["seal"] = _seal(row, _RUN_SEALED)
+        row["seal"] = run_rows.seal(row, run_rows.RUN_SEALED)
         payload = {"attempt": row["attempt"], "from": status, "seal": row["seal"], **facts}
         own = NewEvent(action=action, subject=row["run_id"], payload=payload)
         made = append(connection, [own, *extra], at=self._clock.now(), actor=self._actor)
@@ -341,7 +338,7 @@ class SqlRunWriter:
             connection.execute(insert(runs).values(row))
         else:
             connection.execute(update(runs).where(runs.c.run_id == row["run_id"]).values(row))
-        return _record(row)
+        return run_rows.record(row)
 
 
 def _sealed_in_ledger(connection: Connection, run_id: str) -> dict[str, Any]:
@@ -372,104 +369,3 @@ def _release_changes(name: str, old: Mapping[Any, Any], new: Mapping[str, str]) 
         for key, action in watched.items()
         if old[key] != new[key]
     ]
-
-
-def _row_columns(rows: RowCounts | None) -> dict[str, Any]:
-    return dict(zip(_ROWS, rows.as_tuple() if rows else (None,) * 4, strict=True))
-
-
-def _value_columns(value: KpiRow, run_id: str) -> dict[str, Any]:
-    if value.run_id != run_id:
-        raise InvariantError(f"value {value.kpi_id} belongs to run {value.run_id}, not {run_id}")
-    row: dict[str, Any] = {
-        "run_id": value.run_id,
-        "kpi_id": value.kpi_id,
-        "segment": value.segment,
-        "segment_value": value.segment_value,
-        "as_of": value.as_of.isoformat(),
-        "recorded_at": moment(value.recorded_at),
-        "definition": value.definition,
-        "release": value.release,
-        "value": _decimal_text(value.value),
-        "value_exact": _decimal_text(value.value_exact),
-        "unit": value.unit,
-        "status": value.status,
-        "reason": value.reason,
-        "low": _decimal_text(value.low),
-        "high": _decimal_text(value.high),
-        "components": _json(dict(value.components)),
-    }
-    row["seal"] = _seal(row, _VALUE_SEALED)
-    return row
-
-
-def _count_columns(count: QuarantineCount) -> dict[str, Any]:
-    return {
-        "file": count.file,
-        "column": count.column,
-        "code": count.code,
-        "rows": count.rows,
-        "amount": _decimal_text(count.amount),
-    }
-
-
-def _record(row: Mapping[Any, Any]) -> RunRecord:
-    counts = [row[name] for name in _ROWS]
-    return RunRecord(
-        **{name: row[name] for name in _START_FIELDS if name != "as_of"},
-        as_of=date.fromisoformat(row["as_of"]),
-        status=row["status"],
-        attempt=row["attempt"],
-        started_at=datetime.fromisoformat(row["started_at"]),
-        finished_at=datetime.fromisoformat(row["finished_at"]) if row["finished_at"] else None,
-        rows=None
-        if counts[0] is None
-        else RowCounts(rows_in=counts[0], accepted=counts[1], quarantined=counts[2], duplicate=counts[3]),
-        output_folder=row["output_folder"],
-        manifest_sha256=row["manifest_sha256"],
-        error=json.loads(row["error"]) if row["error"] else None,
-        timings=json.loads(row["timings"]),
-        warnings=tuple(json.loads(row["warnings"])),
-        event_seq=row["event_seq"],
-    )
-
-
-def _value(row: Mapping[Any, Any]) -> KpiRow:
-    texts: dict[str, Any] = {name: row[name] for name in _VALUE_SEALED}
-    return KpiRow(
-        **texts
-        | {name: _decimal(row[name]) for name in ("value", "value_exact", "low", "high")}
-        | {
-            "as_of": date.fromisoformat(row["as_of"]),
-            "recorded_at": datetime.fromisoformat(row["recorded_at"]),
-            "components": json.loads(row["components"]),
-        }
-    )
-
-
-def _decimal_text(value: Decimal | None) -> str | None:
-    if value is None:
-        return None
-    if not value.is_finite():
-        raise InvariantError(f"{value} reached the records")
-    return str(value)
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True)
-
-
-def _seal(row: Mapping[Any, Any], names: Iterable[str]) -> str:
-    return hashlib.sha256(_json([row[name] for name in names]).encode()).hexdigest()
-
-
-def _counts_digest(rows: Iterable[Mapping[str, Any]]) -> str:
-    return _digest(sorted(_json([row[name] for name in _COUNT_SEALED]) for row in rows))
-
-
-def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

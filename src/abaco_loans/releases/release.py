@@ -110,6 +110,17 @@ def read_release(name: str, files: MappingType[str, str]) -> Release:
     )
     catalogue = read_catalogue(documents[CATALOGUE_FILE])
     definitions = read_definitions(documents[DEFINITIONS_FILE])
+    return _sealed(name, contracts, mappings, catalogue, definitions)
+
+
+def _sealed(
+    name: str,
+    contracts: dict[str, Contract],
+    mappings: tuple[Mapping, ...],
+    catalogue: Catalogue,
+    definitions: dict[str, Definition],
+) -> Release:
+    """The release with its digests."""
     core = _digest(
         {
             "contracts": {layout: _plain(item, _POLICY_ANYWHERE) for layout, item in contracts.items()},

@@ -1,7 +1,6 @@
-"""A believable synthetic loan book, the same bytes for the same seed: ``abaco sample`` and the demo."""
+"""A believable synthetic loan book, the same for the same seed: what `abaco sample` and the demo write."""
 
 from abaco_loans.sample.dirt import DirtKind, DirtyRow
 from abaco_loans.sample.spec import SampleSpec
-from abaco_loans.sample.writer import SampleSummary, write_sample
 
-__all__ = ["DirtKind", "DirtyRow", "SampleSpec", "SampleSummary", "write_sample"]
+__all__ = ["DirtKind", "DirtyRow", "SampleSpec"]

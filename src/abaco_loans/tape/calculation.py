@@ -205,6 +205,17 @@ WITH rates AS (
          MAX(CASE WHEN m.type = 'disbursement' THEN 1 ELSE 0 END) AS has_disbursement
   FROM servicing_moves m JOIN panel p ON p.loan_id = m.loan_id AND p.as_of = :day
   WHERE p.ninety_at IS NOT NULL AND m.date <= :day GROUP BY m.loan_id
+), scheduled AS (
+  SELECT s.loan_id,
+         SUM((s.principal + s.interest + s.fees + s.taxes + s.other)
+             * CASE WHEN l.currency = :reporting THEN 1 ELSE r.rate END) AS amount,
+         SUM(CASE WHEN l.currency = :reporting OR r.rate IS NOT NULL THEN 0 ELSE 1 END) AS unpriced
+  FROM servicing_schedules s
+  JOIN servicing_loans l ON l.loan_id = s.loan_id
+  JOIN (SELECT loan_id, MAX(valid_from) AS valid_from FROM servicing_schedules WHERE valid_from <= :day
+        GROUP BY loan_id) v ON v.loan_id = s.loan_id AND v.valid_from = s.valid_from
+  LEFT JOIN rates r ON r.currency = l.currency AND s.due_date >= r.since AND (s.due_date < r.until OR r.until IS NULL)
+  WHERE s.due_date > :month_start AND s.due_date <= :day GROUP BY s.loan_id
 )
 SELECT l.loan_id, l.customer_id, n.currency, l.product, l.company, l.region, l.facility, l.term_bucket,
        l.amount_bucket, l.status, l.total_eligible_usd, l.cash_available_usd, l.interest_rate, n.days_past_due,
@@ -216,8 +227,7 @@ SELECT l.loan_id, l.customer_id, n.currency, l.product, l.company, l.region, l.f
        CASE WHEN l.disbursement_date > :month_start THEN 1 ELSE 0 END AS opened_in_period,
        CASE WHEN l.disbursement_date > :ninety_ago THEN 1 ELSE 0 END AS disbursed_last_90_days,
        CAST(n.received_usd - COALESCE(o.received_usd, 0) AS DECIMAL(18,4)) AS received_in_period_usd,
-       CAST((COALESCE(n.due_total, 0) - COALESCE(o.due_total, 0)) * n.rate AS DECIMAL(18,4))
-         AS scheduled_in_period_usd,
+       CAST(COALESCE(c.amount, 0) AS DECIMAL(18,4)) AS scheduled_in_period_usd,
        CAST(n.principal_paid_usd - COALESCE(o.principal_paid_usd, 0) AS DECIMAL(18,4))
          AS principal_paid_in_period_usd,
        CAST(n.interest_fees_usd - COALESCE(o.interest_fees_usd, 0) AS DECIMAL(18,4))
@@ -232,12 +242,13 @@ SELECT l.loan_id, l.customer_id, n.currency, l.product, l.company, l.region, l.f
        CASE WHEN n.first_due_date + 30 <= :day THEN 1 ELSE 0 END AS first_due_30_days_ago,
        CASE WHEN n.first_missed_at IS NOT NULL AND n.first_due_date + 30 <= :day THEN 1 ELSE 0 END
          AS first_payment_default,
-       CASE WHEN n.rate IS NULL OR n.unpriced_moves > 0 THEN 1 ELSE 0 END AS unpriced,
+       CASE WHEN n.rate IS NULL OR n.unpriced_moves > 0 OR c.unpriced > 0 THEN 1 ELSE 0 END AS unpriced,
        CASE WHEN n.restructured AND :at_risk AND n.outstanding_principal > 0 THEN 36500
             ELSE n.days_past_due END AS risk_days
 FROM priced n JOIN servicing_loans l ON l.loan_id = n.loan_id
 LEFT JOIN priced o ON o.loan_id = n.loan_id AND o.as_of = :month_start
 LEFT JOIN later a ON a.loan_id = n.loan_id
+LEFT JOIN scheduled c ON c.loan_id = n.loan_id
 WHERE n.as_of = :day
 """
 

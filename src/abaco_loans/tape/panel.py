@@ -317,7 +317,9 @@ def panel_query(definition: Definition, dates: Sequence[date], reporting_currenc
     due_total`` (loan currency), ``balance`` (before write-off and dust), ``outstanding_principal,
     written_off_balance, dust_forgiven, written_off, restructured, days_past_due, oldest_unpaid_due_date``,
     ``ninety_at`` and ``first_missed_at`` (dates at which the loan first reached 90 DPD, and its first
-    instalment 30 DPD), and cumulative flows in reporting currency at the rate of their date.
+    instalment 30 DPD, counted rolling, under the schedule in force on that day), and cumulative flows in
+    reporting currency at the rate of their date. ``days_past_due`` is NULL where the method does not count
+    the loan. A ``sticky`` write-off by days is counted rolling too (`read_definitions` refuses another method).
     """
     total = definition.cover is Cover.TOTAL_DUE
     paid = _expression(

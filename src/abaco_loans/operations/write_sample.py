@@ -1,4 +1,4 @@
-"""Writes a sample to a folder; the only file of this room that touches a disk."""
+"""Write a synthetic book to a folder: the three tapes of `abaco sample`."""
 
 from __future__ import annotations
 
