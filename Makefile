@@ -87,5 +87,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "bringing $(VENV) up to date ..."; \
 	fi; \
 	$(PIP) install -c constraints.txt hatchling editables; \
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev,excel]'; \
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev,excel,postgres]'; \
 	touch $(STAMP)

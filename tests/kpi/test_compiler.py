@@ -18,7 +18,6 @@ from abaco_loans.kpi.compiler import Compiled, compile_catalogue
 from abaco_loans.kpi.formula import parse_formula
 from abaco_loans.strict_yaml import parse
 from abaco_loans.tape.calculation import COLUMNS, TABLE, Calculation, is_money
-from abaco_loans.tape.contract import Kind
 from tests.kpi.tables import aggregate, builtin_release, by_customer, engine_in_scratch, fraction, put, sql_type
 
 DIMENSIONS = ("product", "region")
@@ -61,7 +60,7 @@ def test_statements_render_and_parse_back(compiled: Compiled, dialect: str) -> N
         sql = statement.query.sql(dialect=dialect)
         (again,) = sqlglot.parse(sql, read=dialect)
         assert again is not None
-        assert again.find(exp.Command, exp.Anonymous) is None or dialect != "x"
+        assert again.find(exp.Command) is None
         assert again.sql(dialect=dialect) == sql
         # Said in one dialect again, the three are the same statement.
         assert _plain(again) == _plain(sqlglot.parse_one(statement.query.sql(dialect="duckdb"), read="duckdb"))
@@ -74,6 +73,8 @@ def _plain(tree: exp.Expr) -> str:
         if isinstance(node, exp.Ordered):
             node.set("nulls_first", bool(node.args.get("nulls_first")))
             node.set("desc", bool(node.args.get("desc")))
+        if isinstance(node, exp.TryCast):  # what Spark's CAST is when it is not told to be strict
+            return exp.cast(node.this, node.to)
         if isinstance(node, exp.DataType) and node.is_type("numeric", "decimal"):
             return exp.DataType.build(f"DECIMAL({', '.join(item.name for item in node.expressions)})")
         return node
@@ -120,7 +121,9 @@ table_rows = st.lists(
 
 @given(rows=table_rows)
 @settings(max_examples=40)
-def test_the_engine_finds_what_a_slow_loop_finds(engine: Engine, catalogue: Catalogue, rows: list[dict[str, object]]) -> None:
+def test_the_engine_finds_what_a_slow_loop_finds(
+    engine: Engine, catalogue: Catalogue, rows: list[dict[str, object]]
+) -> None:
     calculation = put(engine, COLUMNS_USED, rows)
     compiled = compile_catalogue(catalogue, calculation, DIMENSIONS)
     trees = {item.name: item.tree for kpi in catalogue.kpis for item in kpi.formula.components}
@@ -231,8 +234,8 @@ def test_a_kpi_whose_columns_are_not_there_is_left_out(catalogue: Catalogue) -> 
 
 def test_types_of_the_test_tables_are_those_of_the_product() -> None:
     assert all(sql_type(name) == "DECIMAL(18,4)" for name in COLUMNS if is_money(name))
+    assert sql_type("customer_id") == sql_type("region") == "VARCHAR"
     assert CUSTOMER_RANK not in COLUMNS
-    assert Kind.TEXT.value
 
 
 def test_a_minimum_and_a_count_are_components_too(engine: Engine) -> None:

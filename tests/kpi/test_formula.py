@@ -222,7 +222,13 @@ def formulas(draw: st.DrawFn, depth: int = 4) -> str:
     left, right = draw(formulas(depth - 1)), draw(formulas(depth - 1))
     return draw(
         st.sampled_from(
-            [f"({left} + {right})", f"({left}) - ({right})", f"({left}) * ({right})", f"({left}) / ({right})", f"-({left})"]
+            [
+                f"({left} + {right})",
+                f"({left}) - ({right})",
+                f"({left}) * ({right})",
+                f"({left}) / ({right})",
+                f"-({left})",
+            ]
         )
     )
 
@@ -306,7 +312,14 @@ def test_a_value_is_divided_once_to_28_digits_half_even(numerator: int, denomina
 
 @pytest.mark.parametrize(
     ("value", "places", "shown"),
-    [("2.345", 2, "2.34"), ("2.355", 2, "2.36"), ("-2.345", 2, "-2.34"), ("0.5", 0, "0"), ("1.5", 0, "2"), ("2", 2, "2.00")],
+    [
+        ("2.345", 2, "2.34"),
+        ("2.355", 2, "2.36"),
+        ("-2.345", 2, "-2.34"),
+        ("0.5", 0, "0"),
+        ("1.5", 0, "2"),
+        ("2", 2, "2.00"),
+    ],
 )
 def test_a_value_is_shown_half_even(value: str, places: int, shown: str) -> None:
     assert str(rounded(Decimal(value), places)) == shown

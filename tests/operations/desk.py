@@ -55,7 +55,9 @@ def bucketed_row(loan_id: str, receivable: object = "0", **amounts: object) -> d
 def worked_example() -> list[dict[str, object]]:
     """Three rows that sum to the worked example of SPEC §3."""
     return [
-        bucketed_row("A", "100000", eligible="80000", discounted="90000", cash="5000", b0="96500", b30="1000", b60="700"),
+        bucketed_row(
+            "A", "100000", eligible="80000", discounted="90000", cash="5000", b0="96500", b30="1000", b60="700"
+        ),
         bucketed_row("B", "50000.5", eligible="40000.25", discounted="45000", cash="2500.75", b30="500.25", b90="1000"),
         bucketed_row(
             "C", "24999.5", eligible="19999.75", discounted="20000", cash="1249.25", b30="249.75", b60="700", b90="50"

@@ -227,14 +227,13 @@ def _flows(loans: list[Loan], before: date, day: date) -> dict[str, Fraction]:
     return {
         "growth.origination_volume": Fraction(lent),
         "growth.average_ticket": Fraction(lent) / opened,
-        "finance.annualised_recurring_revenue": 12 * Fraction(sum((item.interest + item.fees for item in payments), ZERO)),
+        "finance.annualised_recurring_revenue": 12
+        * Fraction(sum((item.interest + item.fees for item in payments), ZERO)),
         "finance.scheduled_collection_rate": share(sum((item.total for item in payments), ZERO), due),
     }
 
 
-def _customers(
-    loans: list[Loan], now: dict[str, State], then: dict[str, State], day: date
-) -> dict[str, Fraction]:
+def _customers(loans: list[Loan], now: dict[str, State], then: dict[str, State], day: date) -> dict[str, Fraction]:
     balances: dict[str, Decimal] = defaultdict(lambda: ZERO)
     openings: dict[str, Decimal] = defaultdict(lambda: ZERO)
     for loan in loans:

@@ -1,4 +1,4 @@
-"""The same code on PostgreSQL. Needs psycopg and ``ABACO_TEST_POSTGRES``: the URL of an empty database."""
+"""The same code on PostgreSQL: a real server, started for these tests (fixture ``postgres_url``)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from abaco_loans.records.runs import KpiRow, QuarantineCount, RunFinish, RunStar
 from abaco_loans.records.schema import metadata
 from abaco_loans.records.store import Store, open_store
 
-URL = os.environ.get("ABACO_TEST_POSTGRES", "")
-needs_server = pytest.mark.skipif(not URL, reason="ABACO_TEST_POSTGRES is not set")
-
 NOTE = NewEvent(action="noted", subject="s", payload={})
 
 
 @pytest.fixture
-def store(clock: FixedClock) -> Iterator[Store]:
-    with open_store(URL, clock=clock, actor="ana", timeout_s=0.5) as made:
+def store(clock: FixedClock, postgres_url: str) -> Iterator[Store]:
+    with open_store(postgres_url, clock=clock, actor="ana", timeout_s=0.5) as made:
         yield made
         clean(made)
 
@@ -35,7 +32,6 @@ def clean(store: Store) -> None:
         connection.exec_driver_sql("DROP TABLE alembic_version")
 
 
-@needs_server
 def test_a_run_and_its_ledger(
     store: Store, run_start: Callable[..., RunStart], run_finish: RunFinish, kpi: Callable[..., KpiRow]
 ) -> None:
@@ -50,12 +46,11 @@ def test_a_run_and_its_ledger(
     assert store.facts().backend == "postgresql"
 
 
-@needs_server
 def test_two_processes_append_without_a_fork(
-    store: Store, in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
+    store: Store, postgres_url: str, in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
 ) -> None:
     def work() -> None:
-        with open_store(URL, clock=SystemClock(), actor=str(os.getpid()), timeout_s=30) as mine:
+        with open_store(postgres_url, clock=SystemClock(), actor=str(os.getpid()), timeout_s=30) as mine:
             for _ in range(30):
                 mine.append([NOTE])
 
@@ -63,17 +58,15 @@ def test_two_processes_append_without_a_fork(
     assert (store.verify().ok, store.head().count) == (True, 60)
 
 
-@needs_server
-def test_another_writer_is_waited_for_and_told(store: Store, clock: FixedClock) -> None:
+def test_another_writer_is_waited_for_and_told(store: Store, postgres_url: str, clock: FixedClock) -> None:
     with (
-        open_store(URL, clock=clock, actor="bob") as other,
+        open_store(postgres_url, clock=clock, actor="bob") as other,
         other._database.write(),
         pytest.raises(WorldError, match="REC-101"),
     ):
         store.append([NOTE])
 
 
-@needs_server
 def test_a_server_that_goes_away_in_a_transaction(store: Store) -> None:
     def lose_it() -> None:
         with store._database.write() as connection:
@@ -89,20 +82,18 @@ def test_a_server_that_goes_away_in_a_transaction(store: Store) -> None:
     store.append([NOTE])
 
 
-@needs_server
 def test_two_processes_make_the_schema_once(
-    in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
+    postgres_url: str, in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
 ) -> None:
     def work() -> None:
-        open_store(URL, clock=SystemClock(), actor="x").close()
+        open_store(postgres_url, clock=SystemClock(), actor="x").close()
 
     assert [outcome(pid) for pid in [in_child(work) for _ in range(3)]] == [0, 0, 0]
-    with open_store(URL, clock=SystemClock(), actor="x") as store:
+    with open_store(postgres_url, clock=SystemClock(), actor="x") as store:
         clean(store)
 
 
 def test_a_server_that_is_not_there(clock: FixedClock) -> None:
-    pytest.importorskip("psycopg")
     with pytest.raises(WorldError, match="REC-108") as caught:
         open_store("postgresql://ana:s3cret@127.0.0.1:1/x?password=s3cret", clock=clock, actor="ana")
     assert "s3cret" not in str(caught.value)

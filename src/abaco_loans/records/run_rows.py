@@ -70,6 +70,12 @@ def count_columns(count: QuarantineCount) -> dict[str, Any]:
     }
 
 
+def count(row: Mapping[Any, Any]) -> QuarantineCount:
+    """A row of `quarantine_counts` as a count."""
+    amount = decimal(row["amount"])
+    return QuarantineCount(**{name: row[name] for name in COUNT_SEALED} | {"amount": amount})
+
+
 def record(row: Mapping[Any, Any]) -> RunRecord:
     """A row of `runs` as a record."""
     counts = [row[name] for name in ROWS]

@@ -122,12 +122,7 @@ class SqlRunReader:
             sealed = _sealed_in_ledger(connection, run_id)
         if sealed.get("counts_sha256", run_rows.counts_digest([])) != run_rows.counts_digest(rows):
             raise self._damaged(f"the quarantine counts of run {run_id}")
-        counts = (
-            QuarantineCount(
-                **{name: row[name] for name in run_rows.COUNT_SEALED} | {"amount": run_rows.decimal(row["amount"])}
-            )
-            for row in rows
-        )
+        counts = (run_rows.count(row) for row in rows)
         return tuple(sorted(counts, key=lambda count: (count.file, count.column, count.code)))
 
     def faults(self) -> tuple[str, ...]:
