@@ -94,7 +94,7 @@ def errors_page() -> str:
     lines += [
         "## Reasons for which a row is refused",
         "",
-        "The rules of a contract have codes of their own (TAPE-221 and on), in the contract.",
+        "The rules of a contract have codes of their own, which stand in the contract.",
         "",
         "| code | reason |",
         "|---|---|",

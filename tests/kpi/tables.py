@@ -30,6 +30,14 @@ def engine_in_scratch() -> Iterator[Engine]:
         engine.close()
 
 
+class Bench:
+    """An engine and the shipped catalogue, for property tests (its repr is short)."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.catalogue = builtin_release().catalogue
+
+
 def builtin_release() -> Release:
     return read_release("v2", builtin_texts())
 
@@ -81,6 +89,8 @@ def value_of(node: exp.Expr, row: Row) -> Any:
         case exp.Coalesce():
             found = (value_of(part, row) for part in (node.this, *node.expressions))
             return next((item for item in found if item is not None), None)
+        case _:
+            pass
     left, right = value_of(node.this, row), value_of(node.expression, row)
     if isinstance(node, exp.Is):
         return left is right

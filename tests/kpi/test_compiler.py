@@ -18,21 +18,35 @@ from abaco_loans.kpi.compiler import Compiled, compile_catalogue
 from abaco_loans.kpi.formula import parse_formula
 from abaco_loans.strict_yaml import parse
 from abaco_loans.tape.calculation import COLUMNS, TABLE, Calculation, is_money
-from tests.kpi.tables import aggregate, builtin_release, by_customer, engine_in_scratch, fraction, put, sql_type
+from tests.kpi.tables import (
+    Bench,
+    aggregate,
+    builtin_release,
+    by_customer,
+    engine_in_scratch,
+    fraction,
+    put,
+    sql_type,
+)
 
 DIMENSIONS = ("product", "region")
 DIALECTS = ("duckdb", "postgres", "spark")
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with engine_in_scratch() as made:
-        yield made
+def bench() -> Iterator[Bench]:
+    with engine_in_scratch() as engine:
+        yield Bench(engine)
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return builtin_release().catalogue
+def engine(bench: Bench) -> Engine:
+    return bench.engine
+
+
+@pytest.fixture(scope="module")
+def catalogue(bench: Bench) -> Catalogue:
+    return bench.catalogue
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +129,7 @@ table_rows = st.lists(
             "disbursed_last_90_days": st.sampled_from([0, 1]),
         }
     ),
-    max_size=25,
+    max_size=16,
 )
 
 

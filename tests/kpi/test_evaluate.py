@@ -20,6 +20,7 @@ from abaco_loans.tape.calculation import Calculation
 HIGH = Thresholds(warning=Decimal(5), critical=Decimal(8), direction=Direction.HIGH_IS_BAD)
 LOW = Thresholds(warning=Decimal("1.5"), critical=Decimal(1), direction=Direction.LOW_IS_BAD)
 TINY = Decimal("1E-25")
+ZERO = Fraction(0), Fraction(0)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_an_unknown_kpi_shows_the_nearest() -> None:
 def test_bounds_are_rounded_outwards_and_hold_the_value() -> None:
     prices = Prices(
         count=1,
-        ranges={"outstanding_usd": (Fraction(0), Fraction(1)), "total_receivable_usd": (Fraction(0), Fraction(0))},
+        ranges={"outstanding_usd": (Fraction(0), Fraction(1)), "total_receivable_usd": ZERO},
     )
     (found,) = results(catalogue(RATIO), SUMS, prices=prices)
     assert (text_of(found.low), text_of(found.high)) == ("33.33", "66.67")
@@ -209,9 +210,7 @@ def test_bounds_are_rounded_outwards_and_hold_the_value() -> None:
 def test_a_bound_that_cannot_be_priced_is_null_with_its_reason() -> None:
     known = catalogue(RATIO, {"formula": "risk.k0 + 1"}, {"formula": "run.rows_in"}, {"formula": "COUNT(*)"})
     sums = {**SUMS, "count(*)": 3}
-    prices = Prices(
-        count=1, ranges={"total_receivable_usd": (Fraction(0), Fraction(0))}, reasons={"outstanding_usd": "unreadable"}
-    )
+    prices = Prices(count=1, ranges={"total_receivable_usd": ZERO}, reasons={"outstanding_usd": "unreadable"})
     found = results(known, sums, prices=prices, facts={"rows_in": 4})
     assert [(item.low, item.high) for item in found] == [(None, None)] * 4
     assert [item.bound_reason for item in found] == [
@@ -226,7 +225,7 @@ def test_a_bound_that_cannot_be_priced_is_null_with_its_reason() -> None:
 def test_a_bound_over_a_denominator_that_might_be_zero_is_null() -> None:
     prices = Prices(
         count=1,
-        ranges={"outstanding_usd": (Fraction(0), Fraction(0)), "total_receivable_usd": (Fraction(-3), Fraction(0))},
+        ranges={"outstanding_usd": ZERO, "total_receivable_usd": (Fraction(-3), Fraction(0))},
     )
     (found,) = results(catalogue(RATIO), SUMS, prices=prices)
     assert (found.low, found.bound_reason) == (None, "the denominator might be zero")

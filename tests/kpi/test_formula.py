@@ -148,7 +148,7 @@ def test_an_unknown_name_shows_the_nearest(text: str, nearest: str) -> None:
 
 
 def test_a_column_outside_an_aggregate_says_what_to_write() -> None:
-    assert refusal("days_past_due").hint == "write SUM(days_past_due)"
+    assert "SUM" in refusal("days_past_due").hint
 
 
 CATALOGUE = """\
@@ -246,6 +246,8 @@ def by_hand(node: exp.Expr, values: dict[str, Fraction]) -> Fraction:
             return values[node.this.name]
         case exp.Column():
             return values[f"{node.table}.{node.name}"]
+        case _:
+            pass
     left, right = by_hand(node.this, values), by_hand(node.expression, values)
     match node:
         case exp.Add():
@@ -391,15 +393,21 @@ allowed = (
 )
 
 
+def parsed_or_code(text: str) -> tuple[Formula | None, str]:
+    try:
+        return parsed(text), ""
+    except ConfigError as error:
+        return None, error.code
+
+
 @given(text=st.one_of(st.text(max_size=60), st.lists(words, max_size=14).map(" ".join)))
 @example(text="risk.par_30.x")
 @example(text="SUM(outstanding_usd) + \x1b[31m")
 def test_garbage_is_refused_or_is_plain_arithmetic(text: str) -> None:
     """Never another exception, and nothing but arithmetic over aggregates of known columns gets in."""
-    try:
-        formula = parsed(text)
-    except ConfigError as error:
-        assert error.code in {"KPI-101", "KPI-102", "KPI-103", "KPI-104", "KPI-108"}
+    formula, code = parsed_or_code(text)
+    if formula is None:
+        assert code in {"KPI-101", "KPI-102", "KPI-103", "KPI-104", "KPI-108"}
         return
     assert isinstance(formula.tree, allowed)
     assert set(formula.columns) <= set(COLUMNS)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abaco_loans.engines.base import Engine
-from abaco_loans.kpi.catalogue import Catalogue, Grain
+from abaco_loans.kpi.catalogue import Grain
 from abaco_loans.kpi.compiler import Cell, compile_catalogue
 from abaco_loans.kpi.evaluate import Prices, evaluate
+from abaco_loans.kpi.formula import FACTS
 from abaco_loans.kpi.result import Status
-from abaco_loans.kpi.suppression import CUSTOMERS_MIN, suppressed_cells
-from tests.kpi.tables import builtin_release, engine_in_scratch, put
+from abaco_loans.kpi.suppression import CUSTOMERS_MIN, Place, suppressed_cells
+from tests.kpi.tables import Bench, engine_in_scratch, put
 
 
 def cell(segment: str, value: str | None, members: int) -> Cell:
@@ -25,7 +25,9 @@ def cell(segment: str, value: str | None, members: int) -> Cell:
 
 @given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=12))
 def test_a_hidden_cell_hides_behind_another(sizes: list[int]) -> None:
-    cells = {("product", f"p{index}"): cell("product", f"p{index}", size) for index, size in enumerate(sizes)}
+    cells: dict[Place, Cell] = {
+        ("product", f"p{index}"): cell("product", f"p{index}", size) for index, size in enumerate(sizes)
+    }
     hidden = suppressed_cells(cells)
     small = {place for place, item in cells.items() if item.members < CUSTOMERS_MIN}
     assert small <= hidden
@@ -40,7 +42,7 @@ def test_a_hidden_cell_hides_behind_another(sizes: list[int]) -> None:
 
 
 def test_dimensions_are_hidden_one_by_one() -> None:
-    cells = {
+    cells: dict[Place, Cell] = {
         (segment, value): cell(segment, value, size)
         for segment, value, size in (("a", "x", 1), ("a", "y", 9), ("a", "z", 5), ("b", "x", 9), ("b", "y", 3))
     }
@@ -49,12 +51,16 @@ def test_dimensions_are_hidden_one_by_one() -> None:
 
 def test_two_customers_in_two_cells_need_a_third_cell() -> None:
     """Two hidden cells of one customer each: their sum would still speak of two customers."""
-    cells = {("a", value): cell("a", value, size) for value, size in (("x", 1), ("y", 1), ("z", 4), ("w", 7))}
+    cells: dict[Place, Cell] = {
+        ("a", value): cell("a", value, size) for value, size in (("x", 1), ("y", 1), ("z", 4), ("w", 7))
+    }
     assert suppressed_cells(cells) == {("a", "x"), ("a", "y"), ("a", "z")}
 
 
 def test_which_cells_are_hidden_does_not_depend_on_their_order() -> None:
-    items = [(("a", value), cell("a", value, size)) for value, size in (("x", 2), ("y", 4), ("z", 4), (None, 4))]
+    items: list[tuple[Place, Cell]] = [
+        (("a", value), cell("a", value, size)) for value, size in (("x", 2), ("y", 4), ("z", 4), (None, 4))
+    ]
     found = {suppressed_cells(dict(order)) for order in itertools.permutations(items)}
     assert len(found) == 1
 
@@ -74,33 +80,30 @@ rows_of_loans = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with engine_in_scratch() as made:
-        yield made
+NO_FACTS = dict.fromkeys(FACTS, 1)
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return builtin_release().catalogue
+def bench() -> Iterator[Bench]:
+    with engine_in_scratch() as engine:
+        yield Bench(engine)
 
 
 @given(given_rows=rows_of_loans)
 @settings(max_examples=40)
-def test_no_small_cell_is_shown_or_recovered(
-    engine: Engine, catalogue: Catalogue, given_rows: list[tuple[str, str, str, int]]
-) -> None:
+def test_no_small_cell_is_shown_or_recovered(bench: Bench, given_rows: list[tuple[str, str, str, int]]) -> None:
+    engine = bench.engine
     rows = [
         dict(zip(COLUMNS, (f"L{index}", customer, product, region, *[Decimal(amount)] * 3), strict=True))
         for index, (customer, product, region, amount) in enumerate(given_rows)
     ]
-    compiled = compile_catalogue(catalogue, put(engine, COLUMNS, rows), ("product", "region"))
+    compiled = compile_catalogue(bench.catalogue, put(engine, COLUMNS, rows), ("product", "region"))
     cells = {item.grain: item.cells(engine.rows(item.query)) for item in compiled.statements}
-    evaluation = evaluate(compiled, cells, {}, Prices())
+    evaluation = evaluate(compiled, cells, NO_FACTS, Prices())
     for dimension in ("product", "region"):
         values = {row[dimension] for row in rows}
-        shown = set()
-        hidden = set()
+        shown: set[object] = set()
+        hidden: set[object] = set()
         for result in evaluation.segments:
             if result.segment != dimension:
                 continue
@@ -119,19 +122,18 @@ def test_no_small_cell_is_shown_or_recovered(
             assert len(_customers(rows, dimension, hidden)) >= CUSTOMERS_MIN
 
 
-def _customers(rows: list[dict[str, object]], dimension: str, values: set[str | None]) -> set[object]:
+def _customers(rows: list[dict[str, object]], dimension: str, values: set[object]) -> set[object]:
     return {row["customer_id"] for row in rows if row[dimension] in values} - {None}
 
 
-def test_rows_count_where_there_is_no_customer(engine: Engine, catalogue: Catalogue) -> None:
+def test_rows_count_where_there_is_no_customer(bench: Bench) -> None:
     columns = ("product", "total_receivable_usd", "dpd_90_plus_usd")
     rows = [
         {"product": product, "total_receivable_usd": 5, "dpd_90_plus_usd": 1}
         for product in ("a", "a", "b", "b", "b", "c", "c", "c", "c")
     ]
-    compiled = compile_catalogue(catalogue, put(engine, columns, rows), ("product",))
-    found = evaluate(
-        compiled, {Grain.LOAN: compiled.statements[0].cells(engine.rows(compiled.statements[0].query))}, {}, Prices()
-    )
+    compiled = compile_catalogue(bench.catalogue, put(bench.engine, columns, rows), ("product",))
+    (statement,) = compiled.statements
+    found = evaluate(compiled, {Grain.LOAN: statement.cells(bench.engine.rows(statement.query))}, NO_FACTS, Prices())
     hidden = {item.segment_value for item in found.segments if item.status is Status.SUPPRESSED}
     assert hidden == {"a", "b"}

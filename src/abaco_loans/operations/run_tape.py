@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -25,7 +25,15 @@ from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.tools import Records, Tools
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.operations.write_outputs import write_outputs
-from abaco_loans.outputs.publish import Publication, damaged_files, publish, set_aside, sweep_orphans, world
+from abaco_loans.outputs.publish import (
+    Publication,
+    damaged_files,
+    publish,
+    run_folders,
+    set_aside,
+    sweep_orphans,
+    world,
+)
 from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.runs import RunRecord
@@ -86,7 +94,10 @@ def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
         WorldError: disk, database or permissions failed; the old outputs and the ledger are intact.
     """
     try:
-        return _run_tape(request, tools)
+        with world(tools.workspace.root):
+            return _run_tape(request, tools)
+    except MemoryError as error:
+        raise _out_of_memory() from error
     except InputError as error:
         if error.code != REFUSED:
             payload = {"tape": request.path.name, "code": error.code}
@@ -112,7 +123,11 @@ def _run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
         found = None
         if request.as_of is not None:
             found = _earlier(request.as_of, staged, definition, release, records, request, tools)
-        return found or _run(request, tools, staged, release, definition, engine.get(), records, scratch, watch)
+        outcome = found or _run(request, tools, staged, release, definition, engine.get(), records, scratch, watch)
+        # Also for a run found: the one that made it may have died before its anchor.
+        tools.anchor()
+        watch.mark("record")
+        return replace(outcome, timings=watch.seconds) if not outcome.earlier else outcome
 
 
 class _LazyEngine:
@@ -172,7 +187,8 @@ def _earlier(
     if record is None or record.status != "finished" or record.output_folder is None:
         return None
     outputs = tools.workspace.outputs
-    damaged = damaged_files(outputs, record.output_folder, record.manifest_sha256 or "")
+    with world(outputs / record.output_folder):
+        damaged = damaged_files(outputs, record.output_folder, record.manifest_sha256 or "")
     if damaged:
         place = ""
         if (outputs / record.output_folder).exists():
@@ -246,10 +262,9 @@ def _run(
                 tools.workspace.outputs, staging, folder, restricted=restricted, facts=recorder.facts()
             )
             record = recorder.finish(calculated, publication, watch.seconds, start.attempt)
-    except AbacoError as error:
-        records.writer.fail(recorder.run_id, error.as_dict(), attempt=start.attempt)
+    except BaseException as error:
+        _record_failure(error, recorder.run_id, start.attempt, records)
         raise
-    tools.anchor()
     watch.mark("record")
     return RunOutcome(
         record=record,
@@ -261,6 +276,25 @@ def _run(
         publication=publication,
         warnings=(*tape.warnings, *calculated.warnings),
         timings=watch.seconds,
+    )
+
+
+def _record_failure(error: BaseException, run_id: str, attempt: int, records: Records) -> None:
+    """Mark the run as failed, whatever broke it. Where even that fails, the next attempt takes it over."""
+    told = error if isinstance(error, AbacoError) else None
+    if isinstance(error, MemoryError):
+        told = _out_of_memory()
+    said = told.as_dict() if told else {"code": "RUN-109", "what": f"stopped by {type(error).__name__}"}
+    with suppress(WorldError, MemoryError):
+        records.writer.fail(run_id, said, attempt=attempt)
+
+
+def _out_of_memory() -> WorldError:
+    return WorldError(
+        "out of memory",
+        code="RUN-108",
+        where="this run",
+        hint="free memory or lower memory_mb in abaco.yml, then run again; the old outputs are intact",
     )
 
 
@@ -316,9 +350,8 @@ def _too_much(tape: ReadTape, *, strict: bool) -> InputError | None:
 
 def _sweep(workspace: Workspace, records: Records) -> None:
     """Remove published folders that no finished run stands for. The publish lock is held."""
-    present = {f"{day.name}/{folder.name}" for day in workspace.outputs.glob("[0-9]*") for folder in day.iterdir()}
     known = set()
-    for name in present:
+    for name in run_folders(workspace.outputs):
         record = records.reader.get(name.split("/")[1])
         if record is not None and record.status == "finished":
             known.add(name)

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from typing import Any
 from abaco_loans.errors import WorldError
 
 MANIFEST = "manifest.json"
+_RUN_FOLDER = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}/[0-9]{8}-[0-9a-f]{20}")
 _CHUNK = 1 << 20
 
 
@@ -160,14 +162,21 @@ def set_aside(outputs: Path, folder: str) -> str:
 
 def sweep_orphans(outputs: Path, known: frozenset[str]) -> list[str]:
     """Remove folders ``<as of>/<run id>`` that no finished run stands for; gives their names."""
-    removed = []
-    for day in sorted(outputs.glob("[0-9]*")):
-        for folder in sorted(day.iterdir()):
-            name = f"{day.name}/{folder.name}"
-            if folder.is_dir() and name not in known:
-                remove(folder)
-                removed.append(name)
+    removed = [name for name in run_folders(outputs) if name not in known]
+    for name in removed:
+        remove(outputs / name)
     return removed
+
+
+def run_folders(outputs: Path) -> list[str]:
+    """Folders named ``<as of>/<run id>``. What people put beside them, and what links lead to, is not ours."""
+    return [
+        f"{day.name}/{folder.name}"
+        for day in sorted(outputs.glob("[0-9]*"))
+        if day.is_dir() and not day.is_symlink()
+        for folder in sorted(day.iterdir())
+        if _RUN_FOLDER.fullmatch(f"{day.name}/{folder.name}") and folder.is_dir() and not folder.is_symlink()
+    ]
 
 
 def remove(folder: Path) -> None:
