@@ -23,11 +23,14 @@ _SUMMED = tuple(name for name in AMOUNTS if name != "discounted_balance_usd")
 
 def product(workspace: Path, tape: Path, threads: int, scratch: Path) -> Callable[[], object]:
     """The calculation of ``tape``, ready to be called again and again."""
+    from sqlglot import exp
+
     from abaco_loans import wiring
     from abaco_loans.kpi.evaluate import Prices, evaluate
     from abaco_loans.operations.calculate import calculate
     from abaco_loans.operations.read_tape import load_tape, stage_tape
     from abaco_loans.operations.workspace import open_workspace
+    from abaco_loans.tape.calculation import TABLE
 
     place = open_workspace(workspace, os.environ)
     release = place.release()
@@ -37,7 +40,10 @@ def product(workspace: Path, tape: Path, threads: int, scratch: Path) -> Callabl
     definition = release.definition(None, read.layout)
     done = calculate(read, engine, release, definition, as_of=None, reporting_currency="USD")
     compiled = done.compiled
-    prepared = [(statement, engine.prepare(statement.query)) for statement in compiled.statements]
+    # Rows in memory, whether the product keeps a table or a view of them.
+    held = exp.to_table("held_rows")
+    engine.execute(exp.Create(this=held, kind="TABLE", expression=exp.select("*").from_(TABLE)))
+    prepared = [(statement, engine.prepare(_over(statement.query, held))) for statement in compiled.statements]
     facts = dict.fromkeys(("rows_quarantined", "rows_duplicate", "failed_checks", "open_alerts"), 0)
     facts |= {"rows_in": read.totals[0], "rows_accepted": read.totals[1]}
     unpriced = Prices()
@@ -49,6 +55,14 @@ def product(workspace: Path, tape: Path, threads: int, scratch: Path) -> Callabl
     if repr(once()) != repr(done.evaluation):
         raise AssertionError("the timed calculation is not the product's")
     return once
+
+
+def _over(query: Any, held: Any) -> Any:
+    """The query over another table than the product's."""
+    changed = query.copy()
+    for table in list(changed.find_all(type(held))):
+        table.set("this", held.this.copy())
+    return changed
 
 
 def with_pandas(tape: Path) -> Callable[[], object]:

@@ -115,6 +115,10 @@ class Server:
         """Start one process and wait for its end."""
         return self.wait(self.start(*arguments, **how))
 
+    def virtual_bytes(self) -> int:
+        """How much address space a process has before it does anything."""
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
     def close(self) -> None:
         """End the server; its children ended before."""
         assert self._process.stdin and self._process.stdout
@@ -196,7 +200,9 @@ def finished_runs(workspace: Path) -> dict[str, RunRecord]:
         for record in runs:
             if record.status == "finished":
                 assert store.reader.kpi_values(record.run_id)
-                assert damaged_files(workspace / "outputs", record.output_folder or "", record.manifest_sha256 or "") == []
+                assert (
+                    damaged_files(workspace / "outputs", record.output_folder or "", record.manifest_sha256 or "") == []
+                )
     found = {record.tape_sha256: record for record in runs if record.status == "finished"}
     assert len(found) == len([record for record in runs if record.status == "finished"]), "one tape, two results"
     return found
@@ -209,7 +215,11 @@ def nothing_left_over(workspace: Path, runs: Mapping[str, RunRecord]) -> None:
     assert {str(path.relative_to(outputs)) for path in outputs.glob("[0-9]*/*")} == known
     assert [path for path in (workspace / ".scratch").iterdir() if path.suffix != ".lock"] == []
     for folder, allowed in (("keys", ("masking.key", "ledger.key")), ("records", ("abaco.db", "anchors", "locks"))):
-        left = {path.name for path in (workspace / folder).iterdir()} - {*allowed, "anchors.lock", "abaco.db.migration-lock"}
+        left = {path.name for path in (workspace / folder).iterdir()} - {
+            *allowed,
+            "anchors.lock",
+            "abaco.db.migration-lock",
+        }
         assert left == set(), left
     anchors = {path.name for path in (workspace / "records" / "anchors").iterdir()}
     assert not {name for name in anchors if name.startswith(".")}, anchors
@@ -224,13 +234,13 @@ def tree_of(folder: Path) -> dict[str, str]:
     }
 
 
-def explained(done: Done, code: int, *words: str) -> None:
+def explained(done: Done, code: int, *words: str, where: bool = True) -> None:
     """The failure has this exit code and says what, where, hint and these words, without a traceback."""
     assert done.code == code, (done.code, done.out, done.err)
     assert "Traceback" not in done.err, done.err
     lines = done.err.splitlines()
     starts = [line[: line.index(":")] for line in lines if ":" in line]
-    for part in ("error", "  where", "  hint", "  code"):
+    for part in ("error", *(["  where"] if where else []), "  hint", "  code"):
         assert part in starts, done.err
     for word in words:
         assert word in done.err, (word, done.err)
@@ -274,6 +284,11 @@ class Bench:
         assert (workspace / "outputs" / (record.output_folder or "") / "kpis.json").read_bytes() == self.wanted
         nothing_left_over(workspace, runs)
         return record
+
+
+def stopped(pid: int) -> bool:
+    """Whether the process stands still after a SIGSTOP."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def until(condition: Any, *, seconds: float = 30) -> None:

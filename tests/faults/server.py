@@ -8,6 +8,7 @@ One thread only, before every fork: it is checked.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -29,6 +30,8 @@ def _warm(arguments: list[str]) -> None:
     tasks = os.listdir("/proc/self/task")  # noqa: PTH208 # what is counted are no files
     if len(tasks) != 1:
         raise RuntimeError(f"{len(tasks)} threads are left: a fork would not be safe")
+    gc.collect()
+    gc.freeze()  # children need not look through (and so copy) what is there already
 
 
 def _child(asked: dict[str, Any]) -> int:
@@ -53,7 +56,7 @@ def _child(asked: dict[str, Any]) -> int:
         cli.main(asked["arguments"])
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(bool(leave.code))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 # told as Python tells it
         traceback.print_exc()
         return 1
     return 0
@@ -79,14 +82,14 @@ def main() -> None:
     _warm(asked["warm"])
     print(json.dumps({"ready": os.getpid()}), file=answers, flush=True)
     # Bytes, unbuffered: a forked child must not hold requests that are read ahead.
-    stream = Path("/dev/fd/0").open("rb", buffering=0)
-    while line := stream.readline():
-        asked = json.loads(line)
-        if "start" in asked:
-            answer = {"pid": _start(asked["start"])}
-        else:
-            answer = {"code": os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])}
-        print(json.dumps(answer), file=answers, flush=True)
+    with Path("/dev/fd/0").open("rb", buffering=0) as stream:
+        while line := stream.readline():
+            asked = json.loads(line)
+            if "start" in asked:
+                answer = {"pid": _start(asked["start"])}
+            else:
+                answer = {"code": os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])}
+            print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

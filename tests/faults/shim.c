@@ -3,7 +3,7 @@
  * One counter over all threads (strace counts per call and thread, and misses some). Orders come as
  * FAULT_SHIM="action=kill;at=7;calls=fsync,rename;path=/outputs/;errno=5;every=1;log=/tmp/x", from the environment
  * when the library is loaded or from fault_shim_order() in a forked child.
- *   action  count | kill | torn (a write writes half of its bytes, then the process dies) | errno
+ *   action  count | kill | torn (a write writes half of its bytes, then the process dies) | stop (SIGSTOP) | errno
  *   at      which counted call, from 1; 0: none (errno with every=1: from that call on)
  *   calls   names that count, comma separated; none: all that change something (open counts only when named
  *           or when it makes a file)
@@ -27,7 +27,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { OFF, COUNT, KILL, TORN, FAIL };
+enum { OFF, COUNT, KILL, TORN, FAIL, STOP };
 
 static atomic_long counter;
 static int action = OFF, error_number = 0, every = 0, log_handle = -1;
@@ -59,7 +59,8 @@ void fault_shim_order(const char *text) {
     action = OFF;
     field(text, "action", value, sizeof value);
     int next = !strcmp(value, "count") ? COUNT : !strcmp(value, "kill") ? KILL
-             : !strcmp(value, "torn") ? TORN : !strcmp(value, "errno") ? FAIL : OFF;
+             : !strcmp(value, "torn") ? TORN : !strcmp(value, "stop") ? STOP
+             : !strcmp(value, "errno") ? FAIL : OFF;
     field(text, "at", value, sizeof value);
     at = atol(value);
     field(text, "errno", value, sizeof value);
@@ -108,6 +109,7 @@ static int counted(const char *name, const char *path, int only_if_named) {
     }
     if (!now) return 0;
     if (action == KILL) die();
+    if (action == STOP) syscall(SYS_kill, getpid(), SIGSTOP);
     return action;
 }
 

@@ -42,7 +42,7 @@ def publication(calls: list[Point]) -> int:
 def spread(calls: list[Point]) -> list[int]:
     """Points for every day: from publication on every call, but of a row of like ones its ends; before, each 12th."""
     first = publication(calls)
-    points = {number for number, _, _ in calls if number < first and number % 12 == 1}
+    points = {number for number, _, _ in calls if number < first and number % 16 == 1}
     for _, group in itertools.groupby(calls, key=lambda item: item[1:]):
         row = [number for number, _, _ in group]
         points |= {number for number in (row[0], row[-1]) if number >= first}
@@ -138,7 +138,7 @@ def killed_at_first(bench: Bench, folder: Path, number: int) -> None:
 @pytest.mark.slow
 def test_the_first_run_of_all_killed(bench: Bench, tmp_path: Path) -> None:
     """Records, schema and signing key are being made."""
-    for number in first_points(bench, tmp_path, bench.new, 40):
+    for number in first_points(bench, tmp_path, bench.new, 60):
         killed_at_first(bench, tmp_path, number)
 
 
@@ -176,7 +176,7 @@ def test_a_refusal_killed(bench: Bench, tmp_path: Path) -> None:
     calls = refused_points(bench, tmp_path, tape)
     around = [number for number, _, path in calls if "/refused" in path]
     assert around
-    for number in sorted({*around, *range(1, len(calls) - 4, max(1, len(calls) // 5))}):
+    for number in sorted({*around, *range(1, len(calls) - 4, max(1, len(calls) // 3))}):
         refusal_survives(bench, tmp_path, tape, number)
 
 

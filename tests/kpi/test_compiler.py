@@ -134,7 +134,7 @@ table_rows = st.lists(
 
 
 @given(rows=table_rows)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_the_engine_finds_what_a_slow_loop_finds(
     engine: Engine, catalogue: Catalogue, rows: list[dict[str, object]]
 ) -> None:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,14 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.loaded: set[str] = set()
+        self.held: tuple[Sequence[Loan], Rates] | None = None
         self.engine = DuckDB(scratch=folder, folders=[folder], memory_mb=500, threads=1)
 
     def load(self, loans: Sequence[Loan], rates: Rates) -> None:
         """Write the book as text, read it by the engine, make the four normal relations."""
+        if (loans, rates) == self.held:
+            return
+        self.held = (loans, rates)
         tables: dict[str, list[Sequence[object]]] = {
             "loans": [[getattr(loan, name) for name in _COLUMNS["loans"]] for loan in loans],
             "schedules": [
@@ -56,9 +61,7 @@ class Bench:
         }
         for name, rows in tables.items():
             self._read(name, rows)
-        present = {name: frozenset(_COLUMNS[name]) for name in tables}
-        relations = {name: f"raw_{name}" for name in tables}
-        for name, query in panel.normal_views(relations, present, "USD").items():
+        for name, query in _views().items():
             self.engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
 
     def _read(self, name: str, rows: Iterable[Sequence[object]]) -> None:
@@ -67,22 +70,17 @@ class Bench:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows(rows)
-        staged = StagedFile(
-            name=name, path=str(path), format=TextFormat.CSV, sha256="", size_bytes=0, header=columns
-        )
-        casts = ", ".join(f'CAST("{column}" AS {_type(column)}) AS "{column}"' for column in columns)
+        staged = StagedFile(name=name, path=str(path), format=TextFormat.CSV, sha256="", size_bytes=0, header=columns)
         if name in self.loaded:
             self.engine.execute(exp.Drop(tables=[exp.to_table(f"raw_{name}")], kind="TABLE"))
         self.loaded.add(name)
-        self.engine.load(f"raw_{name}", staged, filled(f"SELECT {casts} FROM source"))
+        self.engine.load(f"raw_{name}", staged, _typed(name))
 
     def panel(self, definition: Definition, dates: Sequence[date]) -> dict[tuple[str, date], State]:
         """What the engine says of every loan and date."""
         query = panel.panel_query(definition, dates, "USD")
         names = [field.name for field in fields(State)]
-        self.engine.execute(
-            exp.Create(this=exp.to_table("panel"), kind="TABLE", expression=query, replace=True)
-        )
+        self.engine.execute(exp.Create(this=exp.to_table("panel"), kind="TABLE", expression=query, replace=True))
         rows = self.engine.rows(exp.select("loan_id", "as_of", *names).from_("panel"))
         found = {(row[0], row[1]): State(**dict(zip(names, row[2:], strict=True))) for row in rows}
         assert len(found) == len(rows), "a loan and date stands twice in the panel"
@@ -93,6 +91,18 @@ class Bench:
         self.panel(definition, [month_end_before(day), day])
         made = servicing_calculation(_COLUMNS["loans"], definition, day, "USD")
         return {str(row[0]): dict(zip(made.columns, row, strict=True)) for row in self.engine.rows(made.query)}
+
+
+@cache
+def _views() -> dict[str, exp.Select]:
+    present = {name: frozenset(columns) for name, columns in _COLUMNS.items()}
+    return panel.normal_views({name: f"raw_{name}" for name in _COLUMNS}, present, "USD")
+
+
+@cache
+def _typed(name: str) -> exp.Select:
+    casts = ", ".join(f'CAST("{column}" AS {_type(column)}) AS "{column}"' for column in _COLUMNS[name])
+    return filled(f"SELECT {casts} FROM source")
 
 
 def _type(column: str) -> str:

@@ -106,9 +106,7 @@ def in_force(loan: Loan, day: date) -> list[Due]:
 
 
 def covered_at(loan: Loan, day: date, definition: Definition) -> Decimal:
-    return sum(
-        (covering(move, definition) for move in loan.moves if move.type == "payment" and move.date <= day), ZERO
-    )
+    return sum((covering(move, definition) for move in loan.moves if move.type == "payment" and move.date <= day), ZERO)
 
 
 def oldest_unpaid(schedule: list[Due], covered: Decimal, day: date, definition: Definition) -> date | None:
@@ -245,9 +243,7 @@ def state_at(loan: Loan, day: date, definition: Definition, rates: Rates) -> Sta
         restructured=loan.restructured_date is not None and loan.restructured_date <= day,
         days_past_due=0 if repaid else late,
         oldest_unpaid_due_date=None if repaid or late == 0 else oldest,
-        ninety_at=first_day_past(
-            loan, day, replace(definition, dpd_method=DpdMethod.ROLLING), definition.reaches(90)
-        ),
+        ninety_at=first_day_past(loan, day, replace(definition, dpd_method=DpdMethod.ROLLING), definition.reaches(90)),
         first_missed_at=first_instalment_missed(loan, day, definition),
         disbursed_usd=_priced(priced, "disbursement", ("principal",)),
         principal_paid_usd=_priced(priced, "payment", ("principal",)),

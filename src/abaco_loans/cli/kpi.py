@@ -123,7 +123,7 @@ def _definition(definition: dict[str, Any]) -> str:
 
 @kpi.command()
 @click.argument("kpi_id")
-@click.argument("tape", type=click.Path(path_type=Path))
+@click.argument("tape", type=click.Path(path_type=Path, readable=False))
 @click.option("--as-of", callback=day, help="Date to calculate at (YYYY-MM-DD) [default: the latest of the tape].")
 @click.option("--release", help="Release to use [default: the active one].")
 @click.option("--layout", help="bucketed, snapshot or servicing [default: recognised].")

@@ -31,7 +31,7 @@ def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date |
 
 
 @click.command()
-@click.argument("tape", type=click.Path(path_type=Path))
+@click.argument("tape", type=click.Path(path_type=Path, readable=False))
 @click.option("--as-of", callback=day, help="Date to calculate at (YYYY-MM-DD) [default: the latest of the tape].")
 @click.option("--definition", help="Definition to use [default: that of the layout].")
 @click.option("--release", help="Release to use [default: the active one].")

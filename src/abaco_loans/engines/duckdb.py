@@ -6,6 +6,7 @@ else, no extension can be loaded, no setting can be changed.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,13 @@ def _relation(staged: StagedFile) -> exp.Select:
     return exp.select("*").from_(reader)
 
 
+def _room(path: Path | None) -> str:
+    try:
+        return f": {shutil.disk_usage(path.parent).free // 1_000_000} MB free there" if path else ""
+    except OSError:
+        return ""
+
+
 def _failure(error: duckdb.Error, path: Path | None = None) -> AbacoError | InvariantError:
     """What a failure of the engine means for a person; an unexpected one is a bug of ours."""
     text = str(error)
@@ -187,7 +195,7 @@ def _failure(error: duckdb.Error, path: Path | None = None) -> AbacoError | Inva
         )
     if "No space left" in text or isinstance(error, duckdb.OutOfMemoryException):
         return WorldError(
-            "disk full while the engine wrote",
+            f"disk full while the engine wrote{_room(path)}",
             code="ENG-202",
             where=place,
             hint="free disk space (three times the tape's size) and run again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -15,6 +16,7 @@ from abaco_loans.kpi.suppression import suppressed_cells
 from abaco_loans.tape.calculation import is_money
 
 MISSING_VALUE = "(none)"
+_LIKE_MISSING = re.compile(r"\(+none\)+")
 CELLS_MAX = 200
 
 
@@ -72,7 +74,7 @@ def evaluate(
 def _segment(
     compiled: Compiled, place: tuple[str, str | None], cells: Mapping[Grain, Cell], hidden: bool
 ) -> list[KpiResult]:
-    segment, value = place[0], MISSING_VALUE if place[1] is None else place[1]
+    segment, value = place[0], _shown_value(place[1])
     kpis = [kpi for kpi in compiled.catalogue.kpis if kpi.segmented]
     if hidden:
         return [
@@ -88,6 +90,13 @@ def _segment(
     unpriced = Prices(count=1, general_reason="quarantined rows are priced overall, not by segment")
     results = _in_place(compiled, cells, {}, unpriced, segment, value)
     return [result for result in results if result.kpi.segmented]
+
+
+def _shown_value(value: str | None) -> str:
+    """A segment's value as shown; one that reads like the missing value gets one more pair of brackets."""
+    if value is None:
+        return MISSING_VALUE
+    return f"({value})" if _LIKE_MISSING.fullmatch(value) else value
 
 
 def _in_place(

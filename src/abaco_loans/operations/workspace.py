@@ -108,7 +108,15 @@ class Workspace:
                     where=where,
                     hint=f"chmod 600 '{path}'",
                 )
-            text = path.read_text(encoding="utf-8")
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    "the masking key cannot be read",
+                    code="KEY-101",
+                    where=where,
+                    hint="run as the account that made the workspace, or restore the key from your backup",
+                ) from error
         try:
             secret = bytes.fromhex(text.strip())
         except ValueError:

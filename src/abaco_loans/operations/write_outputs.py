@@ -178,7 +178,7 @@ def write_quarantine(path: Path, tape: ReadTape, engine: Engine) -> None:
     """Every fault of every refused row: file, line, column, code, reason, value as written (masked where PII)."""
     parts = [
         exp.select(
-            exp.column("file"),
+            exp.alias_(safe_expression(exp.column("file")), "file"),
             exp.column("line"),
             exp.column("column_name"),
             exp.column("code"),

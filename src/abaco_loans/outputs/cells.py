@@ -6,7 +6,8 @@ import re
 
 from sqlglot import exp
 
-_START = r"^[=+@\t\r-]"
+# Also the wide forms, which some spreadsheets take for the narrow ones.
+_START = r"^[=+@\t\r\n＝＋－＠-]"
 _NUMBER = r"[+-]?[0-9]+([.,][0-9]*)?([eE][+-]?[0-9]+)?"
 
 

@@ -268,7 +268,8 @@ class SqlRunWriter:
                     " a formula, contract, mapping or definition changed",
                     code="REC-121",
                     where=name,
-                    hint="give the changed bundle a new name; a release never changes what its numbers mean",
+                    hint=f"copy releases/{name} to a new name, such as releases/{name}b, make the change there and put"
+                    f" {name} back as it was; then `abaco run --release {name}b`",
                 )
             append(connection, _release_changes(name, old._mapping, given), at=now, actor=self._actor)
             connection.execute(

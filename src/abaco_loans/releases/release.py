@@ -134,7 +134,7 @@ def _sealed(
             "definitions": {item.name: item.as_dict() for item in definitions.values()},
         }
     )
-    mapped = {item.name: _digest(_plain(item, _POLICY_ANYWHERE)) for item in mappings}
+    mapped = {item.name: _digest(_mapping_plain(item)) for item in mappings}
     return Release(
         name=name,
         contracts=contracts,
@@ -152,6 +152,10 @@ def _sealed(
                 },
                 "kpis": {kpi.id: _only(kpi, _POLICY_OF_KPI - {"where"}) for kpi in catalogue.kpis},
                 "defaults": {item.name: list(item.default_for) for item in definitions.values()},
+                "texts": {
+                    **{f"contract {layout}": _texts(item) for layout, item in contracts.items()},
+                    **{f"definition {item.name}": item.description for item in definitions.values()},
+                },
             }
         ),
     )
@@ -184,6 +188,26 @@ def _formula_text(tree: Any) -> str:
 
 def _only(item: Any, names: set[str]) -> dict[str, Any]:
     return {field.name: _plain(getattr(item, field.name), set()) for field in fields(item) if field.name in names}
+
+
+def _mapping_plain(mapping: Mapping) -> dict[str, Any]:
+    """A mapping's meaning; the order in which its tables stand is none."""
+    found = {
+        field.name: _plain(getattr(mapping, field.name), _POLICY_ANYWHERE)
+        for field in fields(mapping)
+        if field.name not in _POLICY_ANYWHERE
+    }
+    return {**found, "tables": {item.table: _plain(item, _POLICY_ANYWHERE) for item in mapping.tables}}
+
+
+def _texts(item: Any) -> Any:
+    """The descriptions in a dataclass and in what it is made of, each where it stands."""
+    if is_dataclass(item):
+        found = {field.name: _texts(getattr(item, field.name)) for field in fields(item) if field.name != "description"}
+        return {"description": getattr(item, "description", ""), **{name: text for name, text in found.items() if text}}
+    if isinstance(item, (tuple, list)):
+        return [text for entry in item if (text := _texts(entry))]
+    return None
 
 
 def _plain(item: Any, without: set[str]) -> Any:

@@ -8,10 +8,9 @@ no rows are refused one by one.
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from abaco_loans.errors import InputError, WorldError
@@ -59,7 +58,7 @@ def as_staged(raw: RawFile, options: ReadOptions, *, force_rewrite: bool = False
             header=(),
         )
     if raw.format is FileFormat.CSV and not force_rewrite:
-        header = checked_header(_header_cells(raw, options), raw.name)
+        header = checked_header(_named(_header_cells(raw, options)), raw.name)
         delimiter = _delimiter(raw, options)
         if _is_plain(raw, options):
             lines = raw.newlines + (not raw.ends_with_newline)
@@ -117,6 +116,21 @@ def _header_cells(raw: RawFile, options: ReadOptions) -> list[str]:
     return []
 
 
+def _named(cells: Sequence[str]) -> list[str]:
+    """The header's cells, each a name that an engine can bear: an unnamed column is called by its number."""
+    names = [_clean(cell).strip() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    return [
+        name if name and name.casefold() != LINE_COLUMN else f"column {number}" for number, name in enumerate(names, 1)
+    ]
+
+
+def _clean(text: str) -> str:
+    """The text without what UTF-8 cannot write or an engine cannot hold: NUL, halves of a character."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def checked_header(cells: Sequence[str], name: str) -> tuple[str, ...]:
     """Column names without blanks around them.
 
@@ -145,7 +159,7 @@ def checked_header(cells: Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def _rewrite(raw: RawFile, options: ReadOptions) -> StagedFile:
-    header = checked_header(_header_cells(raw, options), raw.name)
+    header = checked_header(_named(_header_cells(raw, options)), raw.name)
     rows = {FileFormat.EXCEL: _excel_rows, FileFormat.CSV: _csv_rows}.get(raw.format)
     source = rows(raw, options) if rows else _json_rows(raw, header)
     target = raw.path.with_suffix(".rows")
@@ -157,7 +171,7 @@ def _rewrite(raw: RawFile, options: ReadOptions) -> StagedFile:
         writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow((LINE_COLUMN, *header))
         for line, cells, code in source:
-            if cells is not None and not any(cell.strip() for cell in cells):
+            if cells is not None and _is_blank(cells, whole_row=not header_seen or raw.format is FileFormat.EXCEL):
                 continue
             if not header_seen:
                 header_seen = True
@@ -166,7 +180,7 @@ def _rewrite(raw: RawFile, options: ReadOptions) -> StagedFile:
             if verdict or cells is None:
                 refused.append(RefusedLine(line=line, code=verdict, detail=_detail(verdict, cells, header)))
                 continue
-            writer.writerow((line, *(cell.replace("\x00", "\ufffd") for cell in _fitted(cells, len(header)))))
+            writer.writerow((line, *map(_clean, _fitted(cells, len(header)))))
             count += 1
     return StagedFile(
         name=raw.name,
@@ -180,6 +194,11 @@ def _rewrite(raw: RawFile, options: ReadOptions) -> StagedFile:
         has_line_column=True,
         refused=tuple(refused),
     )
+
+
+def _is_blank(cells: list[str], *, whole_row: bool) -> bool:
+    """A blank line; a row of empty cells is one only in a sheet and above the header, else it is a (bad) row."""
+    return not any(cell.strip() for cell in (cells if whole_row else cells[:1])) and (whole_row or len(cells) <= 1)
 
 
 def _fitted(cells: list[str], width: int) -> list[str]:
@@ -199,16 +218,35 @@ def _detail(code: str, cells: list[str] | None, header: tuple[str, ...]) -> str:
     return reasons.REASONS[code]
 
 
+class _Lines:
+    """The lines of a text. A reader that gives a row after asking beyond the last line stood inside a quote."""
+
+    def __init__(self, stream: Iterable[str]) -> None:
+        self._lines = iter(stream)
+        self.asked_beyond_end = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            return next(self._lines)
+        except StopIteration:
+            self.asked_beyond_end = True
+            raise
+
+
 def _csv_rows(raw: RawFile, options: ReadOptions) -> Iterator[Row]:
     csv.field_size_limit(_FIELD_MAX)
     encoding = _encoding(raw, options)
     delimiter = "," if raw.format is not FileFormat.CSV else _delimiter(raw, options)
     try:
         with raw.path.open(encoding=encoding, errors="strict" if raw.utf8 else "replace", newline="") as stream:
-            reader = csv.reader(stream, delimiter=delimiter)
+            lines = _Lines(stream)
+            reader = csv.reader(lines, delimiter=delimiter)
             line = 1
             for cells in reader:
-                if reader.line_num - line > _RUNAWAY_LINES:
+                if lines.asked_beyond_end or reader.line_num - line > _RUNAWAY_LINES:
                     raise InputError(
                         f"a quote opened near line {line} is never closed",
                         code="SRC-109",
@@ -257,10 +295,19 @@ def _json_objects(raw: RawFile) -> Iterator[tuple[int, dict[str, object] | None]
             if not text.strip():
                 continue
             try:
-                item = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+                item = json.loads(
+                    text, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_without_doubles
+                )
             except (ValueError, RecursionError):
                 item = None
             yield line, item if isinstance(item, dict) else None
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def _json_text(value: object) -> str:
@@ -293,8 +340,7 @@ def _excel_rows(raw: RawFile, options: ReadOptions) -> Iterator[Row]:
                 hint=f"sheets are {', '.join(map(repr, sheets))}; name one in the mapping",
             )
         content = workbook.get_sheet_by_name(sheet)
-        first = (content.start or (0, 0))[0] + 1
-        for line, values in zip(itertools.count(first), content.iter_rows(), strict=False):
+        for line, values in enumerate(content.iter_rows(), 1):
             yield line, [_excel_text(value) for value in values], ""
     except CalamineError as error:
         raise InputError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import BinaryIO
 
 from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
 from abaco_loans.sources.recognise import FileFormat, recognise
+from abaco_loans.sources.workbook import check_workbook, is_workbook
 
 _CHUNK = 1 << 20
 _RATIO_MAX = 200
@@ -54,6 +56,13 @@ def stage(source: Path, scratch: Path) -> RawFile:
     target = scratch / f"{len(list(scratch.iterdir())):02d}-tape"
     digest = hashlib.sha256()
     try:
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise WorldError(
+                "this is not a file",
+                code="SRC-201",
+                where=str(source),
+                hint="give a file; from a pipe, save it as a file first",
+            )
         with source.open("rb") as stream:
             before = os.fstat(stream.fileno())
             head = stream.read(_CHUNK)
@@ -62,7 +71,8 @@ def stage(source: Path, scratch: Path) -> RawFile:
             counter = _Counter()
             with target.open("xb") as copy:
                 os.fchmod(copy.fileno(), 0o600)
-                while chunk := stream.read(_CHUNK):
+                # A file that grows as fast as it is read has no end: what it had at the start is enough.
+                while (chunk := stream.read(_CHUNK)) and copy.tell() <= before.st_size:
                     digest.update(chunk)
                     copy.write(chunk)
                     if kind is FileFormat.CSV:
@@ -228,8 +238,16 @@ def _zip(packed: Path, name: str, sha256: str, size: int) -> RawFile:
             if sum(item.file_size for item in members) > _limit(size):
                 raise _bomb(name)
             names = {item.filename for item in members}
-            if "[Content_Types].xml" in names or "mimetype" in names:
+            if is_workbook(names):
+                check_workbook(archive, _limit(size), name)
                 return _Counter().result(name, packed, FileFormat.EXCEL, sha256, size)
+            if names & {"[Content_Types].xml", "mimetype"}:
+                raise InputError(
+                    "the file is an office document, but no Excel workbook (.xlsx)",
+                    code="SRC-102",
+                    where=name,
+                    hint="save it as .xlsx or CSV and hand that over",
+                )
             if len(members) != 1:
                 raise InputError(
                     f"the archive holds {len(members)} files, not one",

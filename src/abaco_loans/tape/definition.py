@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field as ModelField
+from pydantic import model_validator
 
 from abaco_loans.checked import FileModel, check
 from abaco_loans.strict_yaml import Document
@@ -105,6 +106,14 @@ class _Entry(FileModel):
     write_off: WriteOff = WriteOff.REINSTATABLE
     restructured: Restructured = Restructured.BY_SCHEDULE
     default_for: tuple[Literal["bucketed", "snapshot", "servicing"], ...] = ()
+
+    @model_validator(mode="after")
+    def _sticky_is_rolling(self) -> Self:
+        """A write-off that stays needs the day on which it happened, and that is known for `rolling` only."""
+        by_days = self.write_off is WriteOff.STICKY and self.write_off_after_days is not None
+        if by_days and self.dpd_method is not DpdMethod.ROLLING:
+            raise ValueError("write_off: sticky by days needs dpd_method: rolling")
+        return self
 
 
 class _DefinitionsFile(FileModel):
