@@ -18,8 +18,11 @@ from abaco_loans.cli.run import day
 def init(folder: Path, as_json: bool) -> None:
     """Make a workspace in FOLDER: settings, release v2, a masking key that only you can read."""
     from abaco_loans.operations.workspace import make_workspace
+    from abaco_loans.wiring import open_records
 
     workspace = make_workspace(folder, os.environ)
+    with open_records(workspace):
+        pass  # makes the records, so that the first run need not
     release = workspace.release()
     if as_json:
         show.print_json(

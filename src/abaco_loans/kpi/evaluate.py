@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from fractions import Fraction
+from typing import Any
 
 from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Grain, Kpi
 from abaco_loans.kpi.compiler import Cell, Compiled
@@ -161,56 +162,53 @@ def _one(
     cell = cells.get(kpi.grain)
     loan_cell = cells.get(Grain.LOAN)
     unpriced = loan_cell.unpriced if loan_cell else 0
-    values = dict(cell.values) if cell else {}
+    values = cell.values if cell else {}
     components = {item.name: values.get(item.name) for item in kpi.formula.components}
     null_counts = (
         {name: cell.rows - cell.filled[name] if name in cell.filled else 0 for name in kpi.formula.columns}
         if cell and kpi.grain is Grain.LOAN
         else {}
     )
-    shown = KpiResult(
-        kpi=kpi,
-        segment=segment,
-        segment_value=segment_value,
-        status=Status.NOT_COMPUTABLE,
-        components=components if any(v is not None for v in components.values()) else {},
-        rows_used=cell.rows if cell and components else None,
-        null_counts=null_counts,
-    )
+    shown: dict[str, Any] = {
+        "kpi": kpi,
+        "segment": segment,
+        "segment_value": segment_value,
+        "components": components if any(v is not None for v in components.values()) else {},
+        "rows_used": cell.rows if cell and components else None,
+        "null_counts": null_counts,
+    }
     reason = _missing(kpi, compiled, cell, failed, segment)
     if not reason and unpriced and kpi.grain is Grain.CUSTOMER:
         reason = f"{unpriced} row(s) are in a currency without a rate"
     if reason:
-        return _with(shown, reason=reason), None, None
-    inputs = {**known, **{name: as_ratio(value) for name, value in components.items() if value is not None}}
+        return KpiResult(**shown, status=Status.NOT_COMPUTABLE, reason=reason), None, None
+    inputs = dict(known)
+    inputs.update((name, as_ratio(value)) for name, value in components.items() if value is not None)
     exact = kpi.formula.evaluate(inputs)
     if exact is None:
-        return _with(shown, reason="the denominator is zero"), None, None
+        return KpiResult(**shown, status=Status.NOT_COMPUTABLE, reason="the denominator is zero"), None, None
     exact, held = _held(exact, kpi)
     value_exact = as_decimal(exact)
+    shown |= {
+        "status": _status(kpi, value_exact),
+        "value": rounded(value_exact, kpi.precision),
+        "value_exact": value_exact,
+        "held": held,
+    }
+    if prices.count == 0:  # nothing could come back: the value is its own bound
+        return KpiResult(**shown, low=shown["value"], high=shown["value"]), exact, None
     bound, bound_reason = _bound(kpi, exact, inputs, prices, ranges)
-    result = _with(
-        shown,
-        status=_status(kpi, value_exact),
-        value=rounded(value_exact, kpi.precision),
-        value_exact=value_exact,
-        held=held,
-        bound_reason=bound_reason,
-        **_ends(kpi, exact, bound),
-    )
-    return result, exact, bound
-
-
-def _with(result: KpiResult, **changes: object) -> KpiResult:
-    values = {name: getattr(result, name) for name in KpiResult.__dataclass_fields__}
-    return KpiResult(**{**values, **changes})
+    shown |= _ends(kpi, exact, bound)
+    return KpiResult(**shown, bound_reason=bound_reason), exact, bound
 
 
 def _held(exact: Ratio, kpi: Kpi) -> tuple[Ratio, str]:
     limits = kpi.valid_range
-    if limits.clamp and limits.greatest is not None and as_decimal(exact) > limits.greatest:
+    if not limits.clamp:
+        return exact, ""
+    if limits.greatest is not None and as_decimal(exact) > limits.greatest:
         return as_ratio(limits.greatest), f"held at {limits.greatest}; computed {rounded(as_decimal(exact), 4)}"
-    if limits.clamp and limits.least is not None and as_decimal(exact) < limits.least:
+    if limits.least is not None and as_decimal(exact) < limits.least:
         return as_ratio(limits.least), f"held at {limits.least}; computed {rounded(as_decimal(exact), 4)}"
     return exact, ""
 
@@ -226,8 +224,6 @@ def _bound(
     kpi: Kpi, exact: Ratio, inputs: Mapping[str, Ratio], prices: Prices, ranges: Mapping[str, Interval]
 ) -> tuple[Interval | None, str]:
     point = Fraction(*exact)
-    if prices.count == 0:
-        return (point, point), ""
     if kpi.formula.facts:
         return None, "counts the quarantine itself"
     if prices.general_reason:

@@ -45,7 +45,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
-    """A parsed formula; see :func:`parse_formula`."""
+    """A parsed formula; see :func:`parse_formula`. ``columns``: those of the calculation table that it reads."""
 
     text: str
     components: tuple[Component, ...]
@@ -53,11 +53,7 @@ class Formula:
     facts: tuple[str, ...]
     evaluate: Callable[[Mapping[str, Ratio]], Ratio | None]
     tree: exp.Expr
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns of the calculation table that the formula reads."""
-        return tuple(dict.fromkeys(name for item in self.components for name in item.columns))
+    columns: tuple[str, ...]
 
 
 def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula:
@@ -78,6 +74,7 @@ def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula
         components=tuple(components.values()),
         kpis=tuple(kpis),
         facts=tuple(facts),
+        columns=tuple(dict.fromkeys(name for item in components.values() for name in item.columns)),
         evaluate=_compiled(tree),
         tree=tree,
     )

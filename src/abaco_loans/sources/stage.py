@@ -37,8 +37,7 @@ class RawFile:
     size_bytes: int
     newlines: int
     carriage_returns: int
-    quotes: int
-    nulls: int
+    nulls: bool
     utf8: bool
     ascii: bool
     ends_with_newline: bool
@@ -124,16 +123,17 @@ class _Counter:
     """Counts what tells a plain CSV file from one that needs care."""
 
     def __init__(self) -> None:
-        self._newlines = self._returns = self._quotes = self._nulls = 0
+        self._newlines = self._returns = 0
+        self._nulls = False
         self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
         self._ascii = True
         self._last = b""
 
     def look(self, chunk: bytes) -> None:
         self._newlines += chunk.count(b"\n")
-        self._returns += chunk.count(b"\r")
-        self._quotes += chunk.count(b'"')
-        self._nulls += chunk.count(b"\x00")
+        if b"\r" in chunk:
+            self._returns += chunk.count(b"\r")
+        self._nulls = self._nulls or b"\x00" in chunk
         self._last = chunk[-1:]
         if not chunk.isascii():
             self._ascii = False
@@ -158,7 +158,6 @@ class _Counter:
             size_bytes=size,
             newlines=self._newlines,
             carriage_returns=self._returns,
-            quotes=self._quotes,
             nulls=self._nulls,
             utf8=utf8,
             ascii=self._ascii,
