@@ -160,8 +160,8 @@ def calculate(
     day, warnings = choose_date(tape, engine, as_of)
     calculation = _calculation(tape, engine, definition, day, reporting_currency, warnings)
     # A bucketed tape's calculation is its own columns: a view is enough, and does not hold them twice.
-    engine.execute(exp.Drop(this=exp.to_table(TABLE), kind=_kind(tape), exists=True))
-    engine.execute(exp.Create(this=exp.to_table(TABLE), kind=_kind(tape), expression=calculation.query))
+    kind = "VIEW" if tape.layout == "bucketed" else "TABLE"
+    engine.execute(exp.Create(this=exp.to_table(TABLE), kind=kind, expression=calculation.query, replace=True))
     dimensions = [name for name in dimensions_of(tape.contract) if name in calculation.dimensions]
     compiled = compile_catalogue(release.catalogue, calculation, dimensions if segments else (), _never_null(tape))
     cells = run_statements(compiled, engine)
@@ -191,10 +191,6 @@ def calculate(
     return Calculated(
         as_of=day, definition=definition, compiled=compiled, evaluation=evaluation, warnings=tuple(warnings)
     )
-
-
-def _kind(tape: ReadTape) -> str:
-    return "VIEW" if tape.layout == "bucketed" else "TABLE"
 
 
 def run_statements(compiled: Compiled, engine: Engine) -> dict[Grain, list[Cell]]:
