@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import NOBODY, Bench, Done, explained, lines_of
+from tests.faults.harness import NOBODY, Bench, Done, explained, lines_of, records_of
 
 WRITES = "write,pwrite,pwrite64,writev,pwritev,ftruncate64"
 
@@ -163,11 +163,13 @@ def test_out_of_memory(bench: Bench, tmp_path: Path) -> None:
     workspace = bench.copy(tmp_path)
     size = bench.server.virtual_bytes()
     ends = []
-    for more in (4, 40, 120):
+    for more in (-100, 0, 8, 24, 60):
         done = bench.server.run("run", bench.new, "-w", workspace, limits={"RLIMIT_AS": size + more * 1_000_000})
         ends.append(done.code)
         if done.code != 0:
             explained(done, 4, "memory")
         bench.old_is_whole(workspace)
-    assert 4 in ends
+        with records_of(workspace) as store:
+            assert not [item for item in store.reader.list() if item.status == "running"]
+    assert 4 in ends, ends
     bench.run_again(workspace)

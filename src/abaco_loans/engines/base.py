@@ -1,11 +1,11 @@
-"""What the product asks of an engine: six methods over relational trees.
+"""What the product asks of an engine: seven methods over relational trees.
 
 Queries are sqlglot trees, so nothing outside ``engines/`` writes a dialect. Sums come back as Decimal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,8 +28,12 @@ class Engine(Protocol):
         """Column names of a Parquet file. Raises InputError ``ENG-102`` when it cannot be read."""
         ...
 
-    def load(self, table: str, staged: StagedFile, query: exp.Select) -> int:
-        """Make ``table`` from ``query`` over the relation ``source`` (the file, all columns text).
+    def every_line(self, staged: StagedFile, pattern: str) -> bool:
+        """Whether every line below the header of a CSV file matches a regular expression as a whole."""
+        ...
+
+    def load(self, table: str, staged: StagedFile, query: exp.Select, types: Mapping[str, str] | None = None) -> int:
+        """Make ``table`` from ``query`` over the relation ``source``: the file, its columns text or as in ``types``.
 
         Rows keep the order of the file, seen as ``rowid`` from 0. Returns the number of rows.
         Raises NotPlain when the text has not the structure that ``staged`` promises.

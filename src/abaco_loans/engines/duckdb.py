@@ -7,7 +7,7 @@ else, no extension can be loaded, no setting can be changed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,23 @@ class DuckDB:
             ) from error
         return tuple(str(item[0]) for item in self._connection.description or ())
 
-    def load(self, table: str, staged: StagedFile, query: exp.Select) -> int:
+    def every_line(self, staged: StagedFile, pattern: str) -> bool:
+        """See :class:`abaco_loans.engines.base.Engine`. The reader cuts at a character that no line may hold."""
+        line = exp.column("line")
+        matches = exp.Anonymous(this="regexp_full_match", expressions=[line, exp.Literal.string(pattern)])
+        other = exp.Not(this=exp.Is(this=matches, expression=exp.true()))
+        reader = _csv_reader(staged.path, {"line": "VARCHAR"}, delimiter="\x07", quote="")
+        query = exp.select(exp.Literal.number(1)).from_(reader).where(other).limit(1)
+        try:
+            return not self._connection.execute(_sql(query)).fetchall()
+        except (duckdb.InvalidInputException, duckdb.ConversionException):
+            return False
+        except duckdb.Error as error:
+            raise _failure(error) from error
+
+    def load(self, table: str, staged: StagedFile, query: exp.Select, types: Mapping[str, str] | None = None) -> int:
         """See :class:`abaco_loans.engines.base.Engine`."""
-        with_source = query.with_("source", as_=_relation(staged), copy=True)
+        with_source = query.with_("source", as_=_relation(staged, types or {}), copy=True)
         statement = exp.Create(this=exp.to_table(table), kind="TABLE", expression=with_source)
         try:
             self._connection.execute(_sql(statement))
@@ -143,36 +157,45 @@ def _sql(tree: exp.Expr) -> str:
     return tree.sql(dialect="duckdb")
 
 
-def _relation(staged: StagedFile) -> exp.Select:
-    """The file as a relation whose columns are all text."""
-    path = exp.Literal.string(staged.path)
+def _relation(staged: StagedFile, types: Mapping[str, str]) -> exp.Select:
+    """The file as a relation whose columns are text, but for those in ``types``."""
     if staged.format is TextFormat.PARQUET:
+        reader = exp.Anonymous(this="read_parquet", expressions=[exp.Literal.string(staged.path)])
         texts = [
             exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True) for name in staged.header
         ]
-        return exp.select(*texts).from_(exp.Anonymous(this="read_parquet", expressions=[path]))
+        return exp.select(*texts).from_(reader)
     names = ((LINE_COLUMN,) if staged.has_line_column else ()) + staged.header
+    kinds = {name: types.get(name, "VARCHAR") for name in names}
+    return exp.select("*").from_(_csv_reader(staged.path, kinds, delimiter=staged.delimiter, quote='"'))
+
+
+def _csv_reader(path: str, kinds: Mapping[str, str], *, delimiter: str, quote: str) -> exp.Anonymous:
+    """The CSV reader with everything said that it would otherwise guess."""
     types = exp.Struct(
         expressions=[
-            exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.Literal.string("VARCHAR")) for name in names
+            exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.Literal.string(kind))
+            for name, kind in kinds.items()
         ]
     )
     named: list[tuple[str, exp.Expr]] = [
         ("auto_detect", exp.false()),
         ("header", exp.true()),
-        ("delim", exp.Literal.string(staged.delimiter)),
-        ("quote", exp.Literal.string('"')),
-        ("escape", exp.Literal.string('"')),
+        ("delim", exp.Literal.string(delimiter)),
+        ("quote", exp.Literal.string(quote)),
+        ("escape", exp.Literal.string(quote)),
         ("columns", types),
         ("strict_mode", exp.true()),
         ("max_line_size", exp.Literal.number(_LINE_BYTES_MAX)),
         ("buffer_size", exp.Literal.number(_LINE_BYTES_MAX * 8)),
     ]
-    reader = exp.Anonymous(
+    return exp.Anonymous(
         this="read_csv",
-        expressions=[path, *(exp.EQ(this=exp.column(name), expression=value) for name, value in named)],
+        expressions=[
+            exp.Literal.string(path),
+            *(exp.EQ(this=exp.column(name), expression=value) for name, value in named),
+        ],
     )
-    return exp.select("*").from_(reader)
 
 
 def _room(path: Path | None) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlglot import exp
+
 from abaco_loans.engines.base import Engine, NotPlain
 from abaco_loans.errors import InputError, InvariantError
 from abaco_loans.operations.judge_rows import FileReport, RowJudge, Warned
@@ -17,11 +19,11 @@ from abaco_loans.operations.tools import Progress
 from abaco_loans.releases.release import Release
 from abaco_loans.sources.plain import ReadOptions, as_staged, checked_header
 from abaco_loans.sources.recognise import FileFormat
-from abaco_loans.sources.stage import RawFile, stage
-from abaco_loans.tape import cells
+from abaco_loans.sources.stage import RawFile, Staging, stage
+from abaco_loans.tape import cells, plain
 from abaco_loans.tape.contract import Contract, Table
 from abaco_loans.tape.layout import choose_mapping
-from abaco_loans.tape.mapping import Mapping
+from abaco_loans.tape.mapping import Mapping, TableMapping
 from abaco_loans.tape.masking import MaskingKey
 from abaco_loans.tape.staged import StagedFile, TextFormat
 
@@ -82,6 +84,7 @@ def stage_tape(
     *,
     layout: str | None = None,
     mapping: str | None = None,
+    begun: Staging | None = None,
 ) -> StagedTape:
     """Copy and hash the files of a tape, and choose how to read them.
 
@@ -92,10 +95,11 @@ def stage_tape(
         engine: gives the engine; asked for only where a file's header needs one (Parquet).
         layout: the layout, when the person says it.
         mapping: the mapping's name, when the person says it.
+        begun: the staging of the file, where it has begun already.
     """
     if path.is_dir():
         return _stage_folder(path, release, scratch, engine, mapping)
-    raw = stage(path, scratch)
+    raw = begun.result() if begun else stage(path, scratch)
     options = _options(release, mapping, "tape")
     staged = _with_header(as_staged(raw, options), engine)
     chosen = choose_mapping(
@@ -227,6 +231,21 @@ def load_tape(tape: StagedTape, engine: Engine, key: MaskingKey, scratch: Path, 
     )
 
 
+def _load_plain(table: Table, mapping: TableMapping, staged: StagedFile, typed: str, engine: Engine) -> int | None:
+    """Load a file whose every cell reads as written and which breaks nothing; None when it is not one."""
+    reading = plain.plain_reading(table, mapping, staged)
+    if reading is None or not engine.every_line(staged, reading.line):
+        return None
+    try:
+        count = engine.load(typed, staged, reading.query, reading.types)
+    except NotPlain:
+        return None
+    if count and not engine.rows(plain.faults_query(table, mapping, typed)):
+        return count
+    engine.execute(exp.Drop(tables=[exp.to_table(typed)], kind="TABLE"))
+    return None
+
+
 def _load_file(
     tape: StagedTape, table: Table, engine: Engine, key: MaskingKey, scratch: Path, progress: Progress
 ) -> tuple[FileReport, list[Warned]]:
@@ -236,7 +255,10 @@ def _load_file(
     staged, typed = tape.staged[table.name], f"typed_{table.name}"
     progress(f"reading {staged.name}")
     try:
-        count = engine.load(typed, staged, cells.typed_query(table, mapping, has_line_column=staged.has_line_column))
+        count = _load_plain(table, mapping, staged, typed, engine)
+        if count is None:
+            query = cells.typed_query(table, mapping, has_line_column=staged.has_line_column)
+            count = engine.load(typed, staged, query)
     except NotPlain:
         raw = tape.raws[table.name]
         if raw.format is FileFormat.PARQUET or staged.has_line_column:

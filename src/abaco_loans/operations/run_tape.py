@@ -38,6 +38,7 @@ from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.runs import RunRecord
 from abaco_loans.releases.release import Release, run_identity
+from abaco_loans.sources.stage import Staging
 from abaco_loans.tape.definition import Definition
 
 REFUSED = "RUN-103"
@@ -110,12 +111,22 @@ def _run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
     watch = _Stopwatch()
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder(tools.workspace))
+        tools.progress(f"copying {request.path.name}")
+        begun = None if request.path.is_dir() else Staging(request.path, scratch)
         release = tools.workspace.release(request.release)
         engine = _LazyEngine(lambda: tools.open_engine(scratch, [scratch]))
         stack.callback(engine.close)
+        engine.get()
         watch.mark("start")
-        tools.progress(f"copying {request.path.name}")
-        staged = stage_tape(request.path, release, scratch, engine.get, layout=request.layout, mapping=request.mapping)
+        staged = stage_tape(
+            request.path,
+            release,
+            scratch,
+            engine.get,
+            layout=request.layout,
+            mapping=request.mapping,
+            begun=begun,
+        )
         definition = release.definition(request.definition, staged.mapping.layout)
         watch.mark("staging")
         stack.enter_context(_one_at_a_time(staged, definition, release, tools))

@@ -10,17 +10,21 @@ import codecs
 import hashlib
 import os
 import stat
+import threading
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
+from abaco_loans.errors import AbacoError, InputError, InvariantError, UsageError, WorldError
 from abaco_loans.sources.recognise import FileFormat, recognise
 from abaco_loans.sources.workbook import check_workbook, is_workbook
 
 _CHUNK = 1 << 20
+# Each piece waits for the interpreter a few times while other threads import: few, large pieces.
+_PIECE = 8 << 20
+_HEAD = 4096
 _RATIO_MAX = 200
 EXPANDED_BYTES_MAX = 8 << 30
 _EXPANDED_FREE = 64 << 20
@@ -62,16 +66,16 @@ def stage(source: Path, scratch: Path) -> RawFile:
                 where=str(source),
                 hint="give a file; from a pipe, save it as a file first",
             )
-        with source.open("rb") as stream:
+        with source.open("rb", buffering=0) as stream:
             before = os.fstat(stream.fileno())
-            head = stream.read(_CHUNK)
-            kind = recognise(head[:4096], name=name)
+            kind = recognise(stream.read(_HEAD), name=name)
             stream.seek(0)
+            piece = min(_PIECE, before.st_size + 1)
             counter = _Counter()
             with target.open("xb") as copy:
                 os.fchmod(copy.fileno(), 0o600)
                 # A file that grows as fast as it is read has no end: what it had at the start is enough.
-                while (chunk := stream.read(_CHUNK)) and copy.tell() <= before.st_size:
+                while (chunk := stream.read(piece)) and copy.tell() <= before.st_size:
                     digest.update(chunk)
                     copy.write(chunk)
                     if kind is FileFormat.CSV:
@@ -94,6 +98,31 @@ def stage(source: Path, scratch: Path) -> RawFile:
     if kind is FileFormat.ZIP:
         return _zip(target, name, digest.hexdigest(), size)
     return counter.result(name, target, kind, digest.hexdigest(), size)
+
+
+class Staging:
+    """Stages a file beside other work: hashing and copying leave the interpreter free."""
+
+    def __init__(self, source: Path, scratch: Path) -> None:
+        self._raw: RawFile | None = None
+        self._error: AbacoError | OSError | None = None
+        self._thread = threading.Thread(target=self._work, args=(source, scratch), daemon=True)
+        self._thread.start()
+
+    def _work(self, source: Path, scratch: Path) -> None:
+        try:
+            self._raw = stage(source, scratch)
+        except (AbacoError, OSError) as error:
+            self._error = error
+
+    def result(self) -> RawFile:
+        """The staged file, when it is there; raises what `stage` raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        if self._raw is None:
+            raise InvariantError("staging ended without a file")
+        return self._raw
 
 
 def _unreadable(error: OSError, source: Path) -> AbacoError:

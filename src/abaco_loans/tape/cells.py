@@ -109,8 +109,8 @@ def _normal_number(text: exp.Expr, formats: Formats) -> exp.Expr:
     return node
 
 
-def _number_patterns(column: Column, formats: Formats) -> tuple[str, str]:
-    """Regular expressions of a number that needs no care, and of any number in the source's format."""
+def _number_patterns(column: Column, formats: Formats) -> tuple[str, str, str]:
+    """Regular expressions of a number that surely fits, one that is kept to its last digit, and any number."""
     mark = re.escape(formats.decimal)
     if formats.thousands:
         separator = re.escape(formats.thousands)
@@ -118,9 +118,14 @@ def _number_patterns(column: Column, formats: Formats) -> tuple[str, str]:
     else:
         whole = "[0-9]+"
     places = column.scale if column.kind is Kind.DECIMAL else 0
-    plain = f"-?[0-9]{{1,{18 - places}}}([.][0-9]{{0,{places}}})?" if mark == r"\." else None
+    fraction = f"({mark}[0-9]{{0,{places}}})?"
     wide = f"[+-]?({whole}({mark}[0-9]*)?|{mark}[0-9]+)([eE][+-]?[0-9]{{1,3}})?"
-    return plain or f"-?{whole}({mark}[0-9]{{0,{places}}})?", wide
+    return f"-?[0-9]{{1,{18 - places}}}{fraction}", f"-?{whole}{fraction}", wide
+
+
+def plain_number(column: Column) -> str:
+    """The regular expression of a decimal that needs no care, in the default format."""
+    return _number_patterns(column, Formats())[0]
 
 
 def _decimal_type(column: Column, field: Field) -> str:
@@ -142,12 +147,12 @@ def _grade(column: Column, field: Field, formats: Formats) -> exp.Expr:
         return case.when(known, zero).when(empty, _empty_grade(column))
     match column.kind:
         case Kind.DECIMAL:
-            plain, wide = _number_patterns(column, formats)
+            plain, exact, wide = _number_patterns(column, formats)
             readable = exp.and_(
                 _matches(exp.func("TRIM", raw), wide),
-                exp.Not(this=exp.Is(this=_cast_number(column, field, formats), expression=exp.null())),
+                exp.Not(this=exp.Is(this=_cast_any_number(column, field, formats), expression=exp.null())),
             )
-            short = _matches(exp.func("TRIM", raw), plain)
+            short = _matches(exp.func("TRIM", raw), exact)
             return (
                 case.when(_matches(raw, plain), zero)
                 .when(empty, _empty_grade(column))
@@ -178,6 +183,18 @@ def _cast_number(column: Column, field: Field, formats: Formats) -> exp.Expr:
     if not formats.thousands and formats.decimal == ".":
         text = exp.column(_raw(column))
     return exp.TryCast(this=text, to=exp.DataType.build(_decimal_type(column, field)))
+
+
+def _cast_any_number(column: Column, field: Field, formats: Formats) -> exp.Expr:
+    """The cast of a number with an exponent or many digits, by way of 38 digits.
+
+    DuckDB 2.0 reads `.49999E15` into DECIMAL(18,4) as what it cannot hold, refuses `.01E15`, and rounds
+    `327242.0509090684879E8` wrongly; into 38 digits it reads them all right (tests/tape/test_cells.py).
+    """
+    narrow = _cast_number(column, field, formats)
+    scale = column.scale + (2 if field.unit is Unit.PERCENT else 0)
+    wide = exp.TryCast(this=narrow.this.copy(), to=exp.DataType.build(f"DECIMAL(38,{scale})"))
+    return exp.TryCast(this=wide, to=narrow.args["to"].copy())
 
 
 def _cast_date(column: Column, field: Field, formats: Formats) -> exp.Expr:
@@ -218,12 +235,16 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expr) -> exp.
         coded = exp.case(exp.func("TRIM", raw))
         for source, code in field.codes.items():
             coded = coded.when(exp.Literal.string(source), exp.Literal.string(code))
-        return coded if column.kind is Kind.TEXT else exp.TryCast(this=coded, to=exp.DataType.build(_sql_type(column)))
+        return coded if column.kind is Kind.TEXT else exp.TryCast(this=coded, to=exp.DataType.build(sql_type(column)))
     match column.kind:
         case Kind.DECIMAL:
-            number = _cast_number(column, field, formats)
+            number: exp.Expr = (
+                exp.case()
+                .when(exp.column(_grade_name(column)).eq(0), _cast_number(column, field, formats))
+                .else_(_cast_any_number(column, field, formats))
+            )
             if field.unit is Unit.PERCENT:
-                number = exp.cast(exp.Mul(this=number, expression=exp.Literal.number("0.01")), _sql_type(column))
+                number = exp.cast(exp.Mul(this=number, expression=exp.Literal.number("0.01")), sql_type(column))
             return number
         case Kind.INTEGER:
             return exp.TryCast(
@@ -233,12 +254,13 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expr) -> exp.
         case Kind.DATE:
             return _cast_date(column, field, formats)
         case Kind.BOOLEAN:
-            return exp.func("LOWER", exp.func("TRIM", raw)).isin(*(exp.Literal.string(word) for word in _TRUE))
+            return exp.func("LOWER", _trimmed(raw)).isin(*(exp.Literal.string(word) for word in _TRUE))
         case Kind.TEXT:
             return _trimmed(raw)
 
 
-def _sql_type(column: Column) -> str:
+def sql_type(column: Column) -> str:
+    """The SQL type of a column's values."""
     return {
         Kind.TEXT: "VARCHAR",
         Kind.INTEGER: "BIGINT",
@@ -251,10 +273,10 @@ def _sql_type(column: Column) -> str:
 def _bound(column: Column, bound: str) -> exp.Expr:
     if column.kind is Kind.DATE:
         return exp.cast(exp.Literal.string(bound), "DATE")
-    return exp.cast(exp.Literal.string(bound), _sql_type(column))
+    return exp.cast(exp.Literal.string(bound), sql_type(column))
 
 
-def _ranges(columns: Sequence[Column]) -> list[tuple[Column, str, exp.Expr]]:
+def ranges(columns: Sequence[Column]) -> list[tuple[Column, str, exp.Expr]]:
     """(column, code, condition that is true where the value is out of range)."""
     found: list[tuple[Column, str, exp.Expr]] = []
     for column in columns:
@@ -284,7 +306,7 @@ def _faulty(table: Table, columns: Sequence[Column], mapping: TableMapping) -> e
     conditions: list[exp.Expr] = [
         exp.Is(this=exp.column(_grade_name(column)), expression=exp.null()) for column in columns
     ]
-    conditions += [condition for _, _, condition in _ranges(columns)]
+    conditions += [condition for _, _, condition in ranges(columns)]
     conditions += [
         exp.Not(this=exp.Paren(this=tree)) for _, _, tree in rules_in_force(table, mapping.fields, Severity.ERROR)
     ]
@@ -316,10 +338,8 @@ def issues_query(table: Table, mapping: TableMapping, relation: str, masked: Seq
     graded = exp.select(
         "*", *(_alias(_grade(c, mapping.fields[c.name], mapping.formats), _grade_name(c)) for c in columns)
     ).from_(texts.subquery("texts"))
-    entries = [_entry_unreadable(column, mapping.fields[column.name], masked) for column in columns]
-    entries += [
-        exp.case().when(condition, _entry(code, column, masked)) for column, code, condition in _ranges(columns)
-    ]
+    entries = [_entry_unreadable(column, mapping.fields[column.name], mapping.formats, masked) for column in columns]
+    entries += [exp.case().when(condition, _entry(code, column, masked)) for column, code, condition in ranges(columns)]
     for code, names, tree in rules_in_force(table, mapping.fields, Severity.ERROR):
         cells = exp.func("CONCAT_WS", exp.Literal.string("; "), *(exp.column(f"_raw_{name}") for name in names))
         entries.append(
@@ -347,24 +367,16 @@ def _entry(code: str | exp.Expr, column: Column, masked: Sequence[str]) -> exp.E
     return exp.array(code_node, exp.Literal.string(column.name), shown)
 
 
-def _entry_unreadable(column: Column, field: Field, masked: Sequence[str]) -> exp.Expr:
+def _entry_unreadable(column: Column, field: Field, formats: Formats, masked: Sequence[str]) -> exp.Expr:
     raw = exp.column(_raw(column))
     empty = exp.func("COALESCE", _trimmed(raw), exp.Literal.string("")).eq("")
     if field.codes:
         reason: exp.Expr = exp.Literal.string(reasons.UNKNOWN_CODE)
     elif column.kind is Kind.DECIMAL:
-        digits = _matches(exp.func("TRIM", raw.copy()), "[+-]?[0-9.,' ]+([eE][+-]?[0-9]{1,3})?")
-        large = exp.and_(
-            digits,
-            exp.GT(this=exp.func("LENGTH", raw.copy()), expression=exp.Literal.number(18 - column.scale)),
-        )
-        _, wide = _number_patterns(column, Formats())
+        _, _, wide = _number_patterns(column, formats)
         reason = (
             exp.case()
-            .when(
-                exp.and_(large, _matches(exp.func("TRIM", raw.copy()), wide)),
-                exp.Literal.string(reasons.TOO_LARGE),
-            )
+            .when(_matches(exp.func("TRIM", raw.copy()), wide), exp.Literal.string(reasons.TOO_LARGE))
             .else_(exp.Literal.string(reasons.NOT_NUMBER))
         )
     else:
