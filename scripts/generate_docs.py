@@ -40,19 +40,36 @@ def failures() -> list[Failure]:
     """Every error code with its words, read from the source."""
     found: dict[tuple[str, str], Failure] = {}
     for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            words = {item.arg: item.value for item in node.keywords if item.arg}
-            code = words.get("code")
-            name = getattr(node.func, "id", "")
-            if isinstance(code, ast.Constant) and isinstance(code.value, str) and "-" in code.value and name:
-                what = _words(node.args[0]) if node.args else _words(words.get("text"))
-                if name in _HELPERS:
-                    name, what = "ConfigError", _HELPERS[name]
-                failure = Failure(code=code.value, kind=name, what=what, hint=_words(words.get("hint")))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            node.targets[0].id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(tree):
+            failure = _failure(node, constants) if isinstance(node, ast.Call) else None
+            if failure:
                 found.setdefault((failure.code, failure.what), failure)
     return sorted(found.values(), key=lambda item: (item.code, item.what))
+
+
+def _failure(node: ast.Call, constants: dict[str, ast.expr]) -> Failure | None:
+    """What a call raises, if it raises one of our errors."""
+    name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+    words = {item.arg: item.value for item in node.keywords if item.arg}
+    if name == "_refusal" and len(node.args) == 4:  # event, code, what, hint
+        return Failure(
+            code=_words(node.args[1]), kind="ConfigError", what=_words(node.args[2]), hint=_words(node.args[3])
+        )
+    code: ast.expr | None = words.get("code")
+    if isinstance(code, ast.Name):
+        code = constants.get(code.id)
+    if not (isinstance(code, ast.Constant) and isinstance(code.value, str) and "-" in code.value and name):
+        return None
+    what = _words(node.args[0]) if node.args else _words(words.get("text"))
+    if name in _HELPERS:
+        name, what = "ConfigError", _HELPERS[name]
+    return Failure(code=code.value, kind=name, what=what, hint=_words(words.get("hint")))
 
 
 def _words(node: ast.expr | None) -> str:
@@ -72,7 +89,7 @@ def errors_page() -> str:
     """Codes, what they say, and what to do."""
     from abaco_loans import errors
     from abaco_loans.operations.calculate import SERVICING_CHECKS
-    from abaco_loans.tape.reasons import REASONS
+    from abaco_loans.tape.reasons import REASONS, WARNINGS
 
     lines = [
         "# Error codes",
@@ -102,6 +119,7 @@ def errors_page() -> str:
     lines += [f"| {code} | {text} |" for code, text in REASONS.items()]
     lines += ["", "## Warnings: nothing is refused", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {item.code} | {_cell(item.what)} |" for item in failures() if item.code.startswith("WARN")]
+    lines += [f"| {code} | {text} |" for code, text in WARNINGS.items()]
     lines += [f"| {code} | {text} |" for code, text, _ in SERVICING_CHECKS]
     return "\n".join(lines) + "\n"
 
@@ -120,7 +138,8 @@ def catalogue_page() -> str:
         "# The catalogue",
         "",
         "The KPIs that ship with release `v2`. Your own go into `releases/<name>/catalogue.yml`.",
-        "A value at or beyond a threshold has breached it.",
+        "",
+        "[How to write an entry](kpis.md).",
         "",
     ]
     for kpi in catalogue.kpis:
@@ -135,8 +154,8 @@ def catalogue_page() -> str:
             kpi.formula.text,
             "```",
             "",
-            f"Unit {kpi.unit}, {kpi.precision} decimals; per {kpi.grain.value}; warning / critical: {text}; owner"
-            f" {kpi.owner}; {', '.join(kpi.departments)}; {kpi.refresh}.",
+            f"Unit {kpi.unit}, {kpi.precision} decimals; per {kpi.grain.value}; warning / critical: {text}.",
+            f"Owner {kpi.owner}; {', '.join(kpi.departments)}; {kpi.refresh}.",
             "",
         ]
     return "\n".join(lines)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 12
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint: ``did you mean 'x'?``, or the list of what is known."""
@@ -13,4 +15,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if close:
         return f"did you mean {folded[close[0]]!r}?"
-    return f"known are {', '.join(names[:30])}{' ...' if len(names) > 30 else ''}"
+    return f"known are {', '.join(names[:_LISTED])}{' ...' if len(names) > _LISTED else ''}"

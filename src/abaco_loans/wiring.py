@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import getpass
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,9 @@ def run_tools(
     from abaco_loans.operations.tools import Tools
 
     now = clock or SystemClock()
-    threading.Thread(target=_import_records, daemon=True).start()
+    # Not threading.Thread: its start() waits for ever when the new thread dies for want of memory.
+    with suppress(RuntimeError):
+        _thread.start_new_thread(_import_records, ())
     return Tools(
         workspace=workspace,
         clock=now,

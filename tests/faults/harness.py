@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -115,10 +116,6 @@ class Server:
         """Start one process and wait for its end."""
         return self.wait(self.start(*arguments, **how))
 
-    def virtual_bytes(self) -> int:
-        """How much address space a process has before it does anything."""
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
     def close(self) -> None:
         """End the server; its children ended before."""
         assert self._process.stdin and self._process.stdout
@@ -145,16 +142,21 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(REPOSITORY / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def abaco(*arguments: str | Path, more: Mapping[str, str] | None = None, cwd: Path | None = None) -> Done:
+def abaco(*arguments: str | Path, limits: Mapping[str, int] | None = None) -> Done:
     """A process from scratch, as a person starts it."""
+
+    def limited() -> None:
+        for name, limit in (limits or {}).items():
+            resource.setrlimit(getattr(resource, name), (limit, limit))
+
     ended = subprocess.run(
         [sys.executable, "-m", "abaco_loans", *map(str, arguments)],
-        env=environment() | dict(more or {}),
-        cwd=cwd,
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
+        preexec_fn=limited if limits else None,
         check=False,
     )
     return Done(code=ended.returncode, out=ended.stdout, err=ended.stderr)

@@ -169,7 +169,7 @@ def trimmed(text: str) -> str:
     return text.strip(spaces) if spaces else text
 
 
-@settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=6, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     texts=st.lists(
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12),

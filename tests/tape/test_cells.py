@@ -28,7 +28,7 @@ EUROPEAN = Formats(decimal=",", thousands=".")
 ENGLISH = Formats(thousands=",")
 SWISS = Formats(thousands="'")
 SPACED = Formats(decimal=",", thousands=" ")
-QUICK = settings(max_examples=30, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+QUICK = settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 @pytest.fixture(scope="module")

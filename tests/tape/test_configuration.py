@@ -96,8 +96,16 @@ def test_scalars_are_text_unless_they_are_plainly_something_else() -> None:
         "{a: 0.05, b: no, c: 1e3, d: 12, e: '12', f: true, g: ~, h: 2025-01-01, i: 0x10, j: 007}", name="x"
     ).data
     assert data == {
-        **{"a": "0.05", "b": "no", "c": "1e3", "d": 12, "e": "12", "f": True, "g": None},
-        **{"h": "2025-01-01", "i": "0x10", "j": "007"},
+        "a": "0.05",
+        "b": "no",
+        "c": "1e3",
+        "d": 12,
+        "e": "12",
+        "f": True,
+        "g": None,
+        "h": "2025-01-01",
+        "i": "0x10",
+        "j": "007",
     }
 
 
@@ -106,8 +114,9 @@ def test_scalars_are_text_unless_they_are_plainly_something_else() -> None:
 def test_no_yaml_raises_anything_but_a_refusal(text: str) -> None:
     try:
         document = parse(text, name="f.yml")
-    except ConfigError as error:
-        assert error.where.startswith("f.yml")
+    except ConfigError as refusal:
+        told = refusal.as_dict()
+        assert told["where"].startswith("f.yml") and told["hint"]
         return
     assert isinstance(document.data, dict | list | str | int | None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_a_dictionary_without_the_key_finds_nobody() -> None:
     masked = {KEY.mask(person) for person in people}
     assert len(masked) == len(people) and all(len(value) == 33 for value in masked), "128 bits, no collision"
     other = MaskingKey(version="2", secret=bytes(32))
-    attacks = [
+    attacks: list[Callable[[str], str]] = [
         lambda text: hashlib.sha256(text.encode()).hexdigest()[:32],
         lambda text: hashlib.md5(text.encode()).hexdigest(),
         lambda text: hmac.new(KEY.version.encode(), text.encode(), hashlib.sha256).hexdigest()[:32],
@@ -61,7 +62,7 @@ def test_a_dictionary_without_the_key_finds_nobody() -> None:
         assert not {f"m{attack(person)}" for person in people} & masked
 
 
-def test_customers_and_names_are_masked_loans_are_not_and_nothing_is_in_the_scratch(tmp_path: Path) -> None:
+def test_customers_and_names_are_masked_loans_are_not_also_in_what_is_refused(tmp_path: Path) -> None:
     release = shipped()
     table = release.contracts["snapshot"].table("tape")
     extra = (Column(name="contact_email", kind=Kind.TEXT), Column(name="borrower_name", kind=Kind.TEXT))

@@ -69,6 +69,11 @@ def dpds(bench: Bench, loan: Loan, days: list[date], definition: Definition = PL
     return [found[loan.loan_id, day].days_past_due for day in days]
 
 
+def facts(*values: object) -> tuple[object, ...]:
+    """Decimals and whole numbers side by side, to be compared by value."""
+    return values
+
+
 def after(days: int, day: date = DUE) -> date:
     return day + timedelta(days=days)
 
@@ -88,7 +93,7 @@ def test_paid_on_the_due_date_is_never_late(bench: Bench) -> None:
 
 def test_half_paid_is_late_from_the_due_date_with_the_whole_rest_outstanding(bench: Bench) -> None:
     half = state(bench, with_moves(pay(DUE, 50)), after(10))
-    assert (half.days_past_due, half.outstanding_principal, half.oldest_unpaid_due_date) == (10, 50, DUE)
+    assert facts(half.days_past_due, half.outstanding_principal, half.oldest_unpaid_due_date) == (10, 50, DUE)
 
 
 def test_principal_paid_and_interest_not_is_late_only_where_the_total_is_covered(bench: Bench) -> None:
@@ -171,21 +176,26 @@ def test_monthly_days_of_a_loan_that_is_not_monthly_are_unknown_never_zero(bench
 def test_dust_is_under_the_share_not_at_it(bench: Bench) -> None:
     dusty = replace(PLAIN, dust_share=Decimal("0.01"))
     at = state(bench, with_moves(pay(DUE, 99)), after(30), dusty)
-    assert (at.outstanding_principal, at.dust_forgiven, at.days_past_due) == (1, 0, 30)
+    assert facts(at.outstanding_principal, at.dust_forgiven, at.days_past_due) == (1, 0, 30)
     under = state(bench, with_moves(pay(DUE, "99.0001")), after(30), dusty)
-    assert (under.outstanding_principal, under.dust_forgiven) == (0, Decimal("0.9999"))
-    assert (under.days_past_due, under.written_off, under.oldest_unpaid_due_date) == (0, False, None)
+    assert facts(under.outstanding_principal, under.dust_forgiven) == (0, Decimal("0.9999"))
+    assert facts(under.days_past_due, under.written_off, under.oldest_unpaid_due_date) == (0, False, None)
 
 
 def test_overpaid_is_repaid(bench: Bench) -> None:
     over = state(bench, with_moves(pay(DUE, 101)), after(30))
-    assert (over.outstanding_principal, over.days_past_due, over.dust_forgiven, over.written_off) == (0, 0, -1, False)
+    assert facts(over.outstanding_principal, over.days_past_due, over.dust_forgiven, over.written_off) == (
+        0,
+        0,
+        -1,
+        False,
+    )
 
 
 def test_written_off_is_past_the_days_not_at_them(bench: Bench) -> None:
     at, past = state(bench, ONE, after(90), LOSES_90), state(bench, ONE, after(91), LOSES_90)
-    assert (at.written_off, at.outstanding_principal, at.written_off_balance) == (False, 100, 0)
-    assert (past.written_off, past.outstanding_principal, past.written_off_balance) == (True, 0, 100)
+    assert facts(at.written_off, at.outstanding_principal, at.written_off_balance) == (False, 100, 0)
+    assert facts(past.written_off, past.outstanding_principal, past.written_off_balance) == (True, 0, 100)
 
 
 def test_a_payment_reinstates_unless_the_write_off_is_sticky(bench: Bench) -> None:
@@ -193,7 +203,7 @@ def test_a_payment_reinstates_unless_the_write_off_is_sticky(bench: Bench) -> No
     sticky = replace(LOSES_90, write_off=WriteOff.STICKY)
     assert [state(bench, loan, after(days), LOSES_90).written_off for days in (99, 100)] == [True, False]
     kept = state(bench, loan, after(100), sticky)
-    assert kept.written_off and (kept.written_off_balance, kept.days_past_due) == (50, 40)
+    assert kept.written_off and facts(kept.written_off_balance, kept.days_past_due) == (50, 40)
 
 
 def test_sticky_survives_a_new_schedule_and_ninety_days_are_not_forgotten(bench: Bench) -> None:
@@ -218,7 +228,7 @@ def test_flagged_in_the_source_by_movement_or_by_date(bench: Bench) -> None:
     for loan in (by_move, by_date):
         assert not state(bench, loan, after(4)).written_off
         gone = state(bench, loan, day)
-        assert (gone.written_off, gone.outstanding_principal, gone.written_off_balance) == (True, 0, 100)
+        assert facts(gone.written_off, gone.outstanding_principal, gone.written_off_balance) == (True, 0, 100)
     recovered = state(bench, replace(by_date, moves=(pay(after(9), 30),)), after(9))
     assert recovered.written_off_balance == 70, "cash on a written-off loan is recovered"
 
@@ -232,7 +242,7 @@ def test_every_kind_of_movement_moves_the_balance_as_defined(bench: Bench) -> No
         Move(type="payment", date=DUE, interest=Decimal(3), fees=Decimal(2), taxes=Decimal(1), add_balance=Decimal(9)),
     )
     found = state(bench, with_moves(*moves), DUE)
-    assert (found.disbursed, found.adjusted, found.principal_paid, found.received) == (100, 10, 30, 36)
+    assert facts(found.disbursed, found.adjusted, found.principal_paid, found.received) == (100, 10, 30, 36)
     assert found.balance == found.outstanding_principal == 80
 
 
@@ -242,7 +252,7 @@ def test_a_disbursement_that_is_only_in_the_loans_file_counts_once_also_in_repor
     both = with_moves(Move(type="disbursement", date=date(2024, 1, 1), principal=HUNDRED), loan=loan)
     for each in (loan, both):
         found = state(bench, each, DUE, PLAIN, rates)
-        assert (found.disbursed, found.disbursed_usd, found.unpriced_moves) == (100, 4, 0)
+        assert facts(found.disbursed, found.disbursed_usd, found.unpriced_moves) == (100, 4, 0)
     assert state(bench, loan, DUE, PLAIN, {}).unpriced_moves == 1
 
 

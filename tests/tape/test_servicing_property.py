@@ -38,7 +38,7 @@ RATES: Rates = {"HNL": {date(2024, 2, 10): Decimal("0.0400"), date(2024, 8, 1): 
 LOANS = 30
 SEEDS = st.integers(0, 2**32)
 # Loans do not touch each other, so a failing one is shown alone, and shrinking (minutes) would add nothing.
-QUICK = settings(max_examples=16, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+QUICK = settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_the_rebuilt_loan_is_the_loan_of_the_definitions(
                 assert not differences(said, meant), (day, loan)
                 held = said.outstanding_principal + said.written_off_balance + said.dust_forgiven
                 assert held == said.disbursed + said.adjusted - said.principal_paid
-                assert [said.outstanding_principal, said.written_off_balance, said.dust_forgiven].count(0) >= 2
+                assert [said.outstanding_principal, said.written_off_balance, said.dust_forgiven].count(Decimal(0)) >= 2
 
 
 PERIOD_USD = {

@@ -63,4 +63,5 @@ def export(out: Path, workspace: Path | None, as_json: bool) -> None:
         show.print_json({"path": str(out), "events": count, "anchors": len(anchors.anchors)})
     else:
         click.echo(f"{count:,} events and {len(anchors.anchors):,} anchors in {out}")
-        click.echo("an auditor checks it with: python3 verify_audit.py " + str(out))
+        click.echo(f"an auditor checks it with Python alone: python3 verify_audit.py {out}")
+        click.echo("(verify_audit.py stands in the folder scripts/ of the source)")

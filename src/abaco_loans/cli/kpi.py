@@ -12,6 +12,7 @@ import click
 from abaco_loans.cli import show
 from abaco_loans.cli.run import day
 from abaco_loans.errors import UsageError
+from abaco_loans.nearest import nearest
 
 
 @click.group()
@@ -73,28 +74,29 @@ def show_kpi(kpi_id: str, run_id: str | None, workspace: Path | None, as_json: b
     from abaco_loans.wiring import open_records
 
     place = find_workspace(workspace, os.environ)
-    loaded = place.release().catalogue.get(kpi_id)
     with open_records(place) as records:
         record, document = published_kpis(place, records.reader, run_id)
     found = document["kpis"].get(kpi_id)
     if found is None:
         raise UsageError(
-            f"run {record.run_id} has no {kpi_id}", code="CLI-104", where=kpi_id, hint="its release did not have it"
+            f"run {record.run_id} (release {record.release}) has no KPI {kpi_id!r}",
+            code="CLI-104",
+            where=kpi_id,
+            hint=nearest(kpi_id, document["kpis"]),
         )
     if as_json:
         show.print_json({"run_id": record.run_id, "as_of": document["as_of"], "id": kpi_id, **found})
         return
-    click.echo(
-        f"{loaded.name} ({kpi_id}): {show.number(found['value'], found['unit'])}  {show.coloured(found['status'])}"
-    )
-    click.echo(f"  {loaded.description}")
+    value = show.number(found["value"], found["unit"])
+    click.echo(f"{found['name']} ({kpi_id}): {value}  {show.verdict(found['status'], found['thresholds'])}")
+    click.echo(f"  tape         {show.plain(record.tape_path)} ({record.layout})")
     _print_proof(found)
     click.echo(f"  definition   {_definition(document['definition'])}")
     click.echo(
         f"  as of        {document['as_of']}, run {record.run_id}, release {document['release']['name']}"
         f" (meaning {document['release']['meaning'][:12]})"
     )
-    click.echo(f"  calculated   {record.finished_at}")
+    click.echo(f"  calculated   {record.finished_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _print_proof(found: dict[str, Any]) -> None:
@@ -201,7 +203,6 @@ def history(kpi_id: str, as_of: date | None, segment: str | None, workspace: Pat
     from abaco_loans.wiring import open_records
 
     place = find_workspace(workspace, os.environ)
-    loaded = place.release().catalogue.get(kpi_id)
     name, _, value = (segment or "").partition("=")
     if segment and not value:
         raise UsageError(
@@ -229,10 +230,10 @@ def history(kpi_id: str, as_of: date | None, segment: str | None, workspace: Pat
         )
         return
     if not rows:
-        click.echo(f"nothing has been said of {kpi_id} yet; `abaco run TAPE` does")
+        click.echo(f"nothing has been said of {kpi_id}; `abaco kpi list` shows what there is, `abaco run TAPE` says it")
         return
     show.table(
-        ("as of", loaded.unit, "status", "definition", "release", "recorded at", "run"),
+        ("as of", rows[0].unit, "status", "definition", "release", "recorded at", "run"),
         [
             (
                 row.as_of.isoformat(),

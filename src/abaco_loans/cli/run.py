@@ -122,6 +122,8 @@ def print_run(
         )
     if rows["quarantined"]:
         click.echo("`abaco quarantine` lists what was refused, and why")
+    if document["earlier"]:
+        click.echo(f"this tape was run before; `abaco runs show {document['run_id']}` shows it again")
     folder = str(Path(document["outputs"][0]["path"]).parent)
     click.echo(f"\nrun {document['run_id']}; files in {folder}")
 
@@ -143,14 +145,14 @@ def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything:
                 name,
                 show.number(item["value"]),
                 item["unit"],
-                show.coloured(item["status"]),
+                show.verdict(item["status"], item["thresholds"]),
                 show.against(item["thresholds"]),
                 moved,
                 bounds,
                 note,
             )
         )
-    header = ("KPI", "value", "unit", "status", "against", "change", "if quarantine came back", "note")
+    header = ("KPI", "value", "unit", "status", "warning / critical", "change", "if quarantine came back", "note")
     used = [index for index in range(len(header)) if index < 4 or any(row[index] for row in rows)]
     show.table(
         [header[index] for index in used],

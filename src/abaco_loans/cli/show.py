@@ -84,11 +84,16 @@ def coloured(status: str) -> str:
 
 
 def against(thresholds: dict[str, str] | None) -> str:
-    """Thresholds in words: ``>= 5 / 8`` where high is bad, ``<= 1.5 / 1.0`` where low is."""
+    """Thresholds in words: ``from 5 / 8`` where high is bad, ``down to 1.5 / 1.0`` where low is."""
     if thresholds is None:
         return ""
-    sign = ">=" if thresholds["direction"] == "high_is_bad" else "<="
+    sign = "from" if thresholds["direction"] == "high_is_bad" else "down to"
     return f"{sign} {thresholds['warning']} / {thresholds['critical']}"
+
+
+def verdict(status: str, thresholds: object) -> str:
+    """The status in colour; ``-`` where a value has no threshold that it could be within."""
+    return "-" if status == "ok" and thresholds is None else coloured(status)
 
 
 def number(value: str | Decimal | None, unit: str = "") -> str:
@@ -99,9 +104,9 @@ def number(value: str | Decimal | None, unit: str = "") -> str:
     return f"{text} {unit}".strip()
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), *, cut: bool = True) -> None:
     """A table in plain text; columns in ``right`` are set to the right."""
-    cells = [[_short(plain_cell(cell)) for cell in row] for row in rows]
+    cells = [[_short(plain_cell(cell)) if cut else plain_cell(cell) for cell in row] for row in rows]
     widths = [
         max([len(title), *(len(click.unstyle(row[index])) for row in cells)]) for index, title in enumerate(header)
     ]

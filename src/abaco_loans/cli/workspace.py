@@ -116,6 +116,6 @@ def doctor(workspace: Path | None, as_json: bool) -> None:
             "notice": click.style("notice", fg="yellow"),
             "bad": click.style("BAD", fg="red"),
         }
-        show.table(("check", "status", "finding"), [(c.name, words[c.status], c.finding) for c in checks])
+        show.table(("check", "status", "finding"), [(c.name, words[c.status], c.finding) for c in checks], cut=False)
     if bad:
         raise click.exceptions.Exit(1)

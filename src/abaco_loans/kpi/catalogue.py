@@ -138,7 +138,7 @@ def read_catalogue(document: Document) -> Catalogue:
         ConfigError: ``KPI-100`` not a catalogue; ``KPI-101``..``KPI-108`` a formula is wrong; each with
             ``file:line`` and a hint.
     """
-    file = check(document, _CatalogueFile, code="KPI-100", hint="see docs/catalogue.md")
+    file = check(document, _CatalogueFile, code="KPI-100", hint="see docs/kpis.md")
     kpis: dict[str, Kpi] = {}
     for index, entry in enumerate(file.kpis):
         if entry.id in kpis:

@@ -127,7 +127,7 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
             f"the tape has no row at {day}",
             code="TAPE-108",
             where=tape.path,
-            hint=f"its dates go from {earliest} to {latest}",
+            hint=f"its only date is {latest}" if earliest == latest else f"its dates go from {earliest} to {latest}",
         )
     if not others[0]:
         return day, []

@@ -14,7 +14,7 @@ from typing import Any
 from sqlglot import exp
 
 from abaco_loans.engines.base import Engine
-from abaco_loans.tape import cells, faults, rows
+from abaco_loans.tape import cells, faults, reasons, rows
 from abaco_loans.tape.contract import Contract, Severity, Table
 from abaco_loans.tape.mapping import TableMapping
 from abaco_loans.tape.masking import MaskingKey, mask_table
@@ -105,8 +105,7 @@ class RowJudge:
         duplicates, conflicts = self._left_out_counts(left_out)
         self._make_views(left_out)
         if rounded:
-            text = "numbers with more digits than are kept, or an exponent; rounded half away from zero"
-            warned.append(Warned(code="WARN-101", count=int(rounded), text=f"{self.staged.name}: {text}"))
+            warned.append(self._warned("WARN-101", int(rounded)))
         warned += self._rule_warnings()
         lines = len(self.staged.refused)
         refusals = self._list_issues(left_out, bad=int(bad), conflicts=conflicts)
@@ -153,16 +152,17 @@ class RowJudge:
         whole = not key or table.column(key[0]).nullable
         extra = int(self._first(rows.repeated_rows_query(typed, present, key))[0]) if whole else 0
         if extra and table.repeats:
-            text = "rows equal to an earlier one; kept: without an id, two equal payments are two payments"
-            warned.append(Warned(code="WARN-102", count=extra, text=f"{table.name}: {text}"))
+            warned.append(self._warned("WARN-102", extra))
         elif extra:
             parts.append(rows.whole_row_verdicts_query(typed, present, key))
-            text = "rows without a key that repeat an earlier one in every column; removed as duplicates"
-            warned.append(Warned(code="WARN-103", count=extra, text=f"{table.name}: {text}"))
+            warned.append(self._warned("WARN-103", extra))
         if not parts:
             return None, warned
         both = parts[0] if len(parts) == 1 else exp.union(*parts, distinct=False)
         return self._create("TABLE", self._relation("left_out"), both), warned
+
+    def _warned(self, code: str, count: int) -> Warned:
+        return Warned(code=code, count=count, text=f"{self.staged.name}: {reasons.WARNINGS[code]}")
 
     def _left_out_counts(self, left_out: str | None) -> tuple[int, int]:
         """How many rows are duplicates, and how many in conflict."""

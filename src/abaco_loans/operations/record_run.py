@@ -44,6 +44,15 @@ class RunRecorder:
             meaning_digest=release.core_digest,
             policy_digest=release.policy_digest,
         )
+        digest = release.mapping_digests.get(tape.mapping.name)
+        if digest:  # a mapping that has run is frozen like the release; a new one is an amendment
+            self.records.writer.ensure_release(
+                f"{release.name}/mappings/{tape.mapping.name}",
+                kind="mapping",
+                role="active",
+                meaning_digest=digest,
+                policy_digest=release.policy_digest,
+            )
         files = {report.name: report.sha256 for report in tape.files}
         return self.records.writer.start(
             RunStart(

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from abaco_loans.errors import UsageError, WorldError
+from abaco_loans.errors import AbacoError, UsageError, WorldError
 from abaco_loans.nearest import nearest
 from abaco_loans.outputs.cells import safe_text
 from abaco_loans.outputs.publish import world
@@ -35,7 +35,8 @@ def export_run(document: Mapping[str, Any], form: str, path: Path) -> None:
     """Write a run's document to ``path``, which must not exist yet.
 
     Raises:
-        UsageError: ``OUT-106`` no such export; ``OUT-107`` the file is there already.
+        UsageError: ``OUT-106`` no such export; ``OUT-107`` the file is there already;
+            ``OUT-109`` the export itself failed.
         WorldError: ``OUT-1xx`` it cannot be written; ``OUT-108`` a package is missing.
     """
     known = exports()
@@ -45,8 +46,22 @@ def export_run(document: Mapping[str, Any], form: str, path: Path) -> None:
         raise UsageError(
             "the file is there already", code="OUT-107", where=str(path), hint="choose another name with --out"
         )
-    with world(path):
-        known[form]()(document, path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with world(path):
+            known[form]()(document, partial)
+            partial.rename(path)
+    except AbacoError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the export {form!r} failed: {type(error).__name__}: {error}",
+            code="OUT-109",
+            where=str(path),
+            hint="the package that adds this export has to be mended; `abaco runs show --json` shows what it is given",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _rows(kpis: Mapping[str, Any]) -> list[tuple[str | None, ...]]:

@@ -263,14 +263,7 @@ class SqlRunWriter:
                 connection.execute(insert(releases).values(made))
                 return True
             if (old.kind, old.meaning_digest) != (kind, meaning_digest):
-                raise ConfigError(
-                    f"release {name} was recorded with another meaning:"
-                    " a formula, contract, mapping or definition changed",
-                    code="REC-121",
-                    where=name,
-                    hint=f"copy releases/{name} to a new name, such as releases/{name}b, make the change there and put"
-                    f" {name} back as it was; then `abaco run --release {name}b`",
-                )
+                raise _changed_meaning(name, kind)
             append(connection, _release_changes(name, old._mapping, given), at=now, actor=self._actor)
             connection.execute(
                 update(releases).where(releases.c.name == name).values(role=role, policy_digest=policy_digest)
@@ -335,6 +328,23 @@ class SqlRunWriter:
         else:
             connection.execute(update(runs).where(runs.c.run_id == row["run_id"]).values(row))
         return run_rows.record(row)
+
+
+def _changed_meaning(name: str, kind: str) -> ConfigError:
+    if kind == "mapping":
+        return ConfigError(
+            f"the mapping {name} has been used, and has changed since",
+            code="REC-121",
+            where=f"releases/{name}.yml",
+            hint="put it back as it was, and make the change in a mapping of another name, in a file of its own",
+        )
+    return ConfigError(
+        f"release {name} was recorded with another meaning: a formula, contract or definition changed",
+        code="REC-121",
+        where=name,
+        hint=f"copy releases/{name} to a new name, such as releases/{name}b, make the change there and put"
+        f" {name} back as it was; then `abaco run --release {name}b`",
+    )
 
 
 def _sealed_in_ledger(connection: Connection, run_id: str) -> dict[str, Any]:

@@ -6,11 +6,11 @@ is not ready (FAULTS 16). Compressed files are opened under a limit, so a bomb i
 
 from __future__ import annotations
 
+import _thread
 import codecs
 import hashlib
 import os
 import stat
-import threading
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -105,24 +105,31 @@ class Staging:
 
     def __init__(self, source: Path, scratch: Path) -> None:
         self._raw: RawFile | None = None
-        self._error: AbacoError | OSError | None = None
-        self._thread = threading.Thread(target=self._work, args=(source, scratch), daemon=True)
-        self._thread.start()
+        self._error: AbacoError | OSError | MemoryError | None = None
+        self._busy = _thread.allocate_lock()
+        self._busy.acquire()
+        try:
+            # Not threading.Thread: its start() waits for ever when the new thread dies for want of memory.
+            _thread.start_new_thread(self._work, (source, scratch))
+        except RuntimeError:
+            self._work(source, scratch)
 
     def _work(self, source: Path, scratch: Path) -> None:
         try:
             self._raw = stage(source, scratch)
-        except (AbacoError, OSError) as error:
+        except (AbacoError, OSError, MemoryError) as error:
             self._error = error
+        finally:
+            self._busy.release()
 
     def result(self) -> RawFile:
         """The staged file, when it is there; raises what `stage` raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        if self._raw is None:
-            raise InvariantError("staging ended without a file")
-        return self._raw
+        with self._busy:
+            if self._error is not None:
+                raise self._error
+            if self._raw is None:
+                raise InvariantError("staging ended without a file")
+            return self._raw
 
 
 def _unreadable(error: OSError, source: Path) -> AbacoError:

@@ -7,6 +7,7 @@ and nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import sqlglot
@@ -19,6 +20,7 @@ from abaco_loans.nearest import nearest
 LENGTH_MAX = 4_000
 _DEPTH_MAX = 60
 _NODES_MAX = 600
+_NUMBER = re.compile(r"[0-9]+([.][0-9]*)?|[.][0-9]+")
 
 ROW_NODES: tuple[type[exp.Expr], ...] = (
     exp.Column,
@@ -124,9 +126,16 @@ def _refuse_others(tree: exp.Expr, text: str, allowed: tuple[type[exp.Expr], ...
                 hint="allowed are columns, numbers, + - * /, comparisons, CASE, COALESCE, ABS and"
                 " the aggregates SUM, COUNT, MIN, MAX where a KPI is meant",
             )
-        if isinstance(node, exp.Literal) and not node.is_string and "e" in node.this.lower():
+        if node.error_messages():
             raise ConfigError(
-                f"write the number {node.this} without an exponent",
+                f"{_name(node)} lacks an operand",
+                code=code,
+                where=where,
+                hint="check operators and parentheses",
+            )
+        if isinstance(node, exp.Literal) and not node.is_string and not _NUMBER.fullmatch(node.this):
+            raise ConfigError(
+                f"{node.this!r} is not a plain number: write it in digits, without an exponent",
                 code=code,
                 where=_at(where, _position(text, node.this)),
                 hint="for example 0.0001",

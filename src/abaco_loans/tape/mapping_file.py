@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field as ModelField
@@ -96,6 +97,15 @@ def _agree(document: Document, contract: Contract, name: str, file: _TableFile) 
             where=document.where("tables", name, "formats"),
             hint="change one of them",
         )
+    own = (item.date for item in file.columns.values() if isinstance(item, _Field) and item.date)
+    for pattern in (file.formats.date, *own):
+        if pattern != "iso" and not all(re.search(part, pattern) for part in ("%d", "%[mbB]", "%[Yy]")):
+            raise ConfigError(
+                f"{pattern!r} is no date pattern",
+                code="CFG-302",
+                where=document.where("tables", name),
+                hint="write iso, or day, month and year like %d/%m/%Y",
+            )
     names = known[name].column_names
     for column in file.columns:
         if column not in names:

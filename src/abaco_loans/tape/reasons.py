@@ -17,6 +17,13 @@ CELL_TOO_LONG = "TAPE-242"
 NOT_JSON = "TAPE-243"
 CONFLICT = "TAPE-251"
 
+# What is worth saying although it refuses nothing.
+WARNINGS: dict[str, str] = {
+    "WARN-101": "numbers with more digits than are kept, or an exponent; rounded half away from zero",
+    "WARN-102": "rows equal to an earlier one; kept: without an id, two equal payments are two payments",
+    "WARN-103": "rows without a key that repeat an earlier one in every column; removed as duplicates",
+}
+
 REASONS: dict[str, str] = {
     MISSING: "a required value is missing",
     NOT_NUMBER: "not a number in the format of the mapping",
