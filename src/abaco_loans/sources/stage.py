@@ -13,6 +13,7 @@ import os
 import stat
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -101,22 +102,27 @@ def stage(source: Path, scratch: Path) -> RawFile:
 
 
 class Staging:
-    """Stages a file beside other work: hashing and copying leave the interpreter free."""
+    """Stages a file beside other work: hashing and copying leave the interpreter free.
+
+    Who claims the work first does it: the thread, or `result` when the thread did not come so far. (A thread may
+    die at birth for want of memory, and then nobody would ever hear of it: so not threading.Thread either.)
+    """
 
     def __init__(self, source: Path, scratch: Path) -> None:
+        self._what = source, scratch
         self._raw: RawFile | None = None
         self._error: AbacoError | OSError | MemoryError | None = None
+        self._claim = _thread.allocate_lock()
         self._busy = _thread.allocate_lock()
         self._busy.acquire()
-        try:
-            # Not threading.Thread: its start() waits for ever when the new thread dies for want of memory.
-            _thread.start_new_thread(self._work, (source, scratch))
-        except RuntimeError:
-            self._work(source, scratch)
+        with suppress(RuntimeError):
+            _thread.start_new_thread(self._work, ())
 
-    def _work(self, source: Path, scratch: Path) -> None:
+    def _work(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
         try:
-            self._raw = stage(source, scratch)
+            self._raw = stage(*self._what)
         except (AbacoError, OSError, MemoryError) as error:
             self._error = error
         finally:
@@ -124,6 +130,7 @@ class Staging:
 
     def result(self) -> RawFile:
         """The staged file, when it is there; raises what `stage` raised."""
+        self._work()
         with self._busy:
             if self._error is not None:
                 raise self._error
