@@ -289,8 +289,9 @@ class Bench:
 
 
 def stopped(pid: int) -> bool:
-    """Whether the process stands still after a SIGSTOP."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    """Whether every thread of the process stands still after a SIGSTOP."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in threads)
 
 
 def until(condition: Any, *, seconds: float = 30) -> None:

@@ -56,9 +56,6 @@ def _child(asked: dict[str, Any]) -> int:
         cli.main(asked["arguments"])
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(bool(leave.code))
-    except BaseException:  # noqa: BLE001 # told as Python tells it
-        traceback.print_exc()
-        return 1
     return 0
 
 
@@ -66,12 +63,15 @@ def _start(asked: dict[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    code = 70
+    code = 1
     try:
         code = _child(asked)
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    finally:
         os._exit(code)
 
 

@@ -109,7 +109,7 @@ static int counted(const char *name, const char *path, int only_if_named) {
     }
     if (!now) return 0;
     if (action == KILL) die();
-    if (action == STOP) syscall(SYS_kill, getpid(), SIGSTOP);
+    if (action == STOP) syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSTOP); /* here, not a little later */
     return action;
 }
 

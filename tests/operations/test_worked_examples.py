@@ -149,3 +149,23 @@ def test_a_column_that_is_empty_is_not_a_zero(desk: Desk, tmp_path: Path) -> Non
     assert apr["status"] == "not_computable"
     assert apr["reason"].endswith("no row has a value")
     assert apr["null_counts"]["interest_rate"] == 2
+
+
+def test_a_loan_whose_days_cannot_be_counted_makes_the_par_not_computable(desk: Desk, tmp_path: Path) -> None:
+    """A mix of monthly and other loans under a monthly method: no PAR, rather than one that leaves loans out."""
+    folder = tmp_path / "extract"
+    folder.mkdir()
+    (folder / "loans.csv").write_text(
+        "loan_id,disbursement_date,disbursed_principal,frequency\nA,2025-01-01,100,monthly\nB,2025-01-01,100,weekly\n"
+    )
+    (folder / "schedules.csv").write_text("loan_id,due_date,principal\nA,2025-02-01,100\nB,2025-02-01,100\n")
+    (folder / "transactions.csv").write_text(
+        "loan_id,type,date,principal\nA,disbursement,2025-01-01,100\nB,disbursement,2025-01-01,100\n"
+        "A,payment,2025-03-31,1\n"
+    )
+    path = desk.release / "definitions.yml"
+    path.write_text(path.read_text() + '  ots:\n    version: "1"\n    dpd_method: monthly_ots\n')
+    kpis = desk.kpis(desk.run(folder, definition="ots"))["kpis"]
+    assert kpis["risk.par_30"]["status"] == "not_computable"
+    assert kpis["risk.par_30"]["reason"] == "1 row(s) have no days past due under this definition"
+    assert kpis["finance.outstanding"]["value"] == "199.00"

@@ -19,11 +19,10 @@ from abaco_loans.kpi.catalogue import Grain
 from abaco_loans.kpi.compiler import Compiled, answers
 from abaco_loans.kpi.evaluate import Prices
 from abaco_loans.kpi.formula import Component
-from abaco_loans.tape.calculation import BUCKETS, UNPRICED, is_money
+from abaco_loans.tape.calculation import UNPRICED, is_money
 from abaco_loans.tape.template import number_node
 
 WHOLE = "total_receivable_usd"
-PARTS = (*BUCKETS, "past_due_15_usd", "past_due_180_usd")
 KEY, MAYBE = "bound_key", "bound_maybe"
 
 

@@ -14,7 +14,7 @@ from abaco_loans.kpi.compiler import Cell, Compiled
 from abaco_loans.kpi.formula import Interval, Ratio, as_decimal, as_ratio, interval, rounded
 from abaco_loans.kpi.result import KpiResult, Status, judged
 from abaco_loans.kpi.suppression import suppressed_cells
-from abaco_loans.tape.calculation import is_money
+from abaco_loans.tape.calculation import BY_DAYS, is_money
 
 MISSING_VALUE = "(none)"
 _LIKE_MISSING = re.compile(r"\(+none\)+")
@@ -142,6 +142,9 @@ def _missing(kpi: Kpi, compiled: Compiled, cell: Cell | None, failed: Mapping[st
         return "there are no rows"
     if cell.unpriced and any(is_money(name) for name in kpi.formula.columns):
         return f"{cell.unpriced} row(s) are in a currency without a rate"
+    for name in kpi.formula.columns:
+        if name in BY_DAYS and cell.filled.get(name, cell.rows) < cell.rows:
+            return f"{cell.rows - cell.filled[name]} row(s) have no days past due under this definition"
     for item in kpi.formula.components:
         if cell.values.get(item.name) is None:
             return f"needs {' and '.join(item.columns) or item.name}: no row has a value"

@@ -8,12 +8,12 @@ from datetime import date
 from sqlglot import exp
 
 from abaco_loans.engines.base import Engine
-from abaco_loans.kpi.bounds import KEY, MAYBE, PARTS, Faults, priceable, prices, prices_query
+from abaco_loans.kpi.bounds import KEY, MAYBE, Faults, priceable, prices, prices_query
 from abaco_loans.kpi.compiler import Compiled
 from abaco_loans.kpi.evaluate import Prices
 from abaco_loans.operations.judge_rows import FileReport
 from abaco_loans.operations.read_tape import ReadTape
-from abaco_loans.tape.calculation import UNPRICED, Calculation, at_risk_sources, snapshot_sources
+from abaco_loans.tape.calculation import BY_DAYS, UNPRICED, Calculation, at_risk_sources, snapshot_sources
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import date_node, number_node
 
@@ -127,11 +127,11 @@ def _marked(calculation: Calculation) -> exp.Select:
 def _faults(layout: str, unreadable: list[str], definition: Definition) -> Faults:
     flags = {name: f"no_{name}" for name in unreadable}
     if layout == "bucketed":
-        parts = {name: [flag] for name, flag in flags.items() if name in PARTS}
-        return Faults(unknown={name: [flag] for name, flag in flags.items() if name not in PARTS}, between=parts)
+        parts = {name: [flag] for name, flag in flags.items() if name in BY_DAYS}
+        return Faults(unknown={name: [flag] for name, flag in flags.items() if name not in BY_DAYS}, between=parts)
     sources = snapshot_sources(definition)
     days = [flags[name] for name in at_risk_sources(definition) if name in flags]
     return Faults(
         unknown={name: [flags[item] for item in made_of if item in flags] for name, made_of in sources.items()},
-        between=dict.fromkeys(PARTS, days),
+        between=dict.fromkeys(BY_DAYS, days),
     )

@@ -19,6 +19,8 @@ from abaco_loans.tape.template import date_node, filled, number_node, with_colum
 TABLE = "calculation"
 BUCKET_EDGES = (0, 7, 30, 60, 90)
 BUCKETS = ("dpd_0_7_usd", "dpd_7_30_usd", "dpd_30_60_usd", "dpd_60_90_usd", "dpd_90_plus_usd")
+# Columns that put a balance where its days past due say.
+BY_DAYS = (*BUCKETS, "past_due_15_usd", "past_due_180_usd")
 DIMENSIONS = (
     "currency",
     "product",
@@ -115,7 +117,7 @@ def bucketed_calculation(
     """The calculation table of a bucketed tape: its own columns at ``day``."""
     reason = not_borne("bucketed", definition)
     wanted = [column for column in table.columns if column.name in present and column.name in COLUMNS]
-    risky = {*BUCKETS, "past_due_15_usd", "past_due_180_usd"}
+    risky = set(BY_DAYS)
     kept = [column.name for column in wanted if not (reason and column.name in risky)]
     absent = dict.fromkeys(COLUMNS, "a bucketed tape does not have it")
     absent.update({name: reason for name in risky if reason})
@@ -299,7 +301,7 @@ def snapshot_sources(definition: Definition) -> dict[str, frozenset[str]]:
     opened = frozenset({"disbursement_date"})
     return {
         **{name: frozenset({name}) for name in _STATE},
-        **dict.fromkeys((*BUCKETS, "past_due_15_usd", "past_due_180_usd"), balance),
+        **dict.fromkeys(BY_DAYS, balance),
         "total_receivable_usd": held,
         "outstanding_usd": held,
         "written_off_usd": held | {"written_off_balance"},

@@ -14,6 +14,8 @@ from abaco_loans.strict_yaml import Document
 from abaco_loans.tape.contract import Contract
 from abaco_loans.tape.mapping import Field, Formats, Mapping, TableMapping, Unit
 
+_DIRECTIVES = {"%d", "%m", "%Y", "%y", "%b", "%B", "%H", "%M", "%S"}
+
 
 class _Field(FileModel):
     from_: str = ModelField(alias="from")
@@ -99,7 +101,10 @@ def _agree(document: Document, contract: Contract, name: str, file: _TableFile) 
         )
     own = (item.date for item in file.columns.values() if isinstance(item, _Field) and item.date)
     for pattern in (file.formats.date, *own):
-        if pattern != "iso" and not all(re.search(part, pattern) for part in ("%d", "%[mbB]", "%[Yy]")):
+        if pattern != "iso" and not (
+            all(re.search(part, pattern) for part in ("%d", "%[mbB]", "%[Yy]"))
+            and set(re.findall("%.?", pattern)) <= _DIRECTIVES
+        ):
             raise ConfigError(
                 f"{pattern!r} is no date pattern",
                 code="CFG-302",
