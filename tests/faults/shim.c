@@ -1,7 +1,7 @@
 /* Faults in the calls by which a process changes a disk: it dies at the N-th one, or the call fails.
  *
  * One counter over all threads (strace counts per call and thread, and misses some). Orders come as
- * FAULT_SHIM="action=kill;at=7;calls=fsync,rename;path=/outputs/;errno=5;every=1;log=/tmp/x", from the environment
+ * FAULT_SHIM="action=kill;at=7;calls=fsync,rename;path=/outputs/;errno=5;every=1;log=FILE", from the environment
  * when the library is loaded or from fault_shim_order() in a forked child.
  *   action  count | kill | torn (a write writes half of its bytes, then the process dies) | stop (SIGSTOP) | errno
  *   at      which counted call, from 1; 0: none (errno with every=1: from that call on)

@@ -129,6 +129,7 @@ def locked(data: bytes) -> bytes:
         (zipped({"mimetype": b"application/vnd.oasis.opendocument.spreadsheet"}), "SRC-102", "no Excel workbook"),
         (locked(zipped({"a.csv": TEXT.encode()})), "SRC-106", "password"),
     ],
+    ids=[f"packed {number}" for number in range(13)],  # the bytes hold the time
 )
 def test_packed_files_that_cannot_be_used(packed: bytes, code: str, word: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=word) as caught:
