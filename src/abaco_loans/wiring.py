@@ -80,7 +80,9 @@ def run_tools(
 
 
 def _import_records() -> None:
-    import abaco_loans.records.store  # noqa: F401
+    # Ahead of need only: who needs it imports it again, and fails where it can be told.
+    with suppress(ImportError, MemoryError):
+        import abaco_loans.records.store  # noqa: F401
 
 
 def health_tools(start: Path | None, environment: Mapping[str, str]) -> HealthTools:
