@@ -9,13 +9,13 @@ from datetime import date, datetime
 from pathlib import Path
 
 from abaco_loans.engines.base import Engine
-from abaco_loans.errors import InputError
+from abaco_loans.errors import InputError, WorldError
 from abaco_loans.kpi.result import KpiResult, text_of
 from abaco_loans.operations.calculate import Calculated
 from abaco_loans.operations.read_tape import ReadTape
 from abaco_loans.operations.tools import Records, Tools
 from abaco_loans.operations.write_outputs import write_quarantine
-from abaco_loans.outputs.publish import Publication, world
+from abaco_loans.outputs.publish import Publication, set_aside, world
 from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.runs import KpiRow, QuarantineCount, RowCounts, RunFinish, RunRecord, RunStart
 from abaco_loans.releases.release import Release
@@ -107,8 +107,8 @@ class RunRecorder:
         events = self._events(calculated, publication)
         return self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
 
-    def facts(self) -> dict[str, object]:
-        """What the manifest says of the run."""
+    def facts(self, started: RunRecord) -> dict[str, object]:
+        """What the manifest says of the run: the same whenever the outputs of this attempt are made again."""
         release, tape = self.release, self.tape
         return {
             "run_id": self.run_id,
@@ -125,8 +125,25 @@ class RunRecorder:
             "rows": tape.row_counts,
             "masking_key": self.tools.key.version,
             "engine": self.tools.engine_version,
-            "created_at": self.tools.clock.now().isoformat(),
+            "created_at": started.started_at.isoformat(),
         }
+
+    def repaired(self, finished: RunRecord, publication: Publication) -> RunRecord:
+        """The outputs of a finished run were lost, and have been made again as they were.
+
+        Raises:
+            WorldError: ``RUN-110`` they are not as they were, and have been moved away.
+        """
+        if publication.manifest_sha256 != finished.manifest_sha256:
+            place = set_aside(self.tools.workspace.outputs, publication.folder)
+            raise WorldError(
+                "the outputs cannot be made again as they were: engine, key, policy or options have changed since",
+                code="RUN-110",
+                where=f"outputs/{place}",
+                hint="restore the folder from a backup; if the run was made with --csv, give it again",
+            )
+        self.records.append([self._event("outputs.repaired", {"folder": publication.folder})])
+        return finished
 
     def _event(self, action: str, payload: dict[str, object]) -> NewEvent:
         return NewEvent(action=action, subject=self.run_id, payload=payload)

@@ -200,17 +200,15 @@ def _earlier(
     outputs = tools.workspace.outputs
     with world(outputs / record.output_folder):
         damaged = damaged_files(outputs, record.output_folder, record.manifest_sha256 or "")
+    if damaged and not (outputs / record.output_folder).exists():
+        return None  # they are made again, and must come out as they were
     if damaged:
-        place = ""
-        if (outputs / record.output_folder).exists():
-            place = set_aside(outputs, record.output_folder)
+        place = set_aside(outputs, record.output_folder)
         raise WorldError(
             f"the outputs of run {record.run_id} are no longer what was published: {', '.join(damaged)}",
             code="RUN-102",
             where=str(outputs / record.output_folder),
-            hint=f"they were moved to outputs/{place}; restore the folder from a backup"
-            if place
-            else "restore the folder from a backup",
+            hint=f"they were moved to outputs/{place}; look after that disk, then run again to make them anew",
         )
     quarantined = record.rows.quarantined if record.rows else 0
     if request.strict and quarantined:
@@ -257,24 +255,17 @@ def _run(
         if found:
             return found
     recorder = _recorder(tape, calculated.as_of, definition, release, tools, records)
+    lost = records.reader.get(recorder.run_id)
+    if lost is not None and lost.status != "finished":
+        lost = None
     with _publishing(tools):
         _sweep(tools.workspace, records)
-        start = recorder.start()
+        start = lost or recorder.start()
     try:
-        tools.progress("writing")
-        staging = scratch / "output"
-        with world(staging):
-            staging.mkdir()
-            restricted = write_outputs(staging, tape, calculated, release, engine, tools.key, csv_too=request.csv_too)
-        watch.mark("output")
-        with _publishing(tools):
-            folder = f"{calculated.as_of.isoformat()}/{recorder.run_id}"
-            publication = publish(
-                tools.workspace.outputs, staging, folder, restricted=restricted, facts=recorder.facts()
-            )
-            record = recorder.finish(calculated, publication, watch.seconds, start.attempt)
+        record, publication = _output(recorder, calculated, engine, scratch, start, request, watch)
     except BaseException as error:
-        _record_failure(error, recorder.run_id, start.attempt, records)
+        if lost is None:
+            _record_failure(error, recorder.run_id, start.attempt, records)
         raise
     watch.mark("record")
     return RunOutcome(
@@ -288,6 +279,35 @@ def _run(
         warnings=(*tape.warnings, *calculated.warnings),
         timings=watch.seconds,
     )
+
+
+def _output(
+    recorder: RunRecorder,
+    calculated: Calculated,
+    engine: Engine,
+    scratch: Path,
+    start: RunRecord,
+    request: RunRequest,
+    watch: _Stopwatch,
+) -> tuple[RunRecord, Publication]:
+    """Write, publish and record; for a run that finished before, make its lost outputs again."""
+    tools = recorder.tools
+    tools.progress("writing")
+    staging = scratch / "output"
+    with world(staging):
+        staging.mkdir()
+        restricted = write_outputs(
+            staging, recorder.tape, calculated, recorder.release, engine, tools.key, csv_too=request.csv_too
+        )
+    watch.mark("output")
+    with _publishing(tools):
+        folder = f"{calculated.as_of.isoformat()}/{recorder.run_id}"
+        publication = publish(
+            tools.workspace.outputs, staging, folder, restricted=restricted, facts=recorder.facts(start)
+        )
+        if start.status == "finished":
+            return recorder.repaired(start, publication), publication
+        return recorder.finish(calculated, publication, watch.seconds, start.attempt), publication
 
 
 def _record_failure(error: BaseException, run_id: str, attempt: int, records: Records) -> None:
