@@ -34,7 +34,7 @@ class Settings:
 
     release: str = "v2"
     reporting_currency: str = "USD"
-    memory_mb: int = 800
+    memory_mb: int = 600
     threads: int = 2
     records_url: str = ""
     masking_key_file: str = "keys/masking.key"
@@ -44,7 +44,7 @@ class Settings:
 class _SettingsFile(FileModel):
     release: str = ModelField(default="v2", pattern=r"^[a-z][a-z0-9_.-]{0,62}$")
     reporting_currency: str = ModelField(default="USD", pattern=r"^[A-Z]{3}$")
-    memory_mb: int = ModelField(default=800, ge=200, le=1_000_000)
+    memory_mb: int = ModelField(default=600, ge=200, le=1_000_000)
     threads: int = ModelField(default=2, ge=1, le=256)
     records_url: str = ""
     masking_key_file: str = "keys/masking.key"

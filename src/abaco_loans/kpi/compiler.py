@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Catalogue, Grain, Kpi
 from abaco_loans.kpi.formula import Component
+from abaco_loans.kpi.result import KpiResult, Status
 from abaco_loans.tape.calculation import TABLE, UNPRICED, Calculation
 
 _CUSTOMER = "customer_id"
@@ -73,11 +74,15 @@ class Statement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """The statements of a catalogue over one calculation table."""
+    """The statements of a catalogue over one calculation table.
+
+    ``never``: by KPI, the result of those that the table cannot answer, whatever its rows.
+    """
 
     catalogue: Catalogue
     calculation: Calculation
     statements: tuple[Statement, ...] = field(default_factory=tuple)
+    never: Mapping[str, KpiResult] = field(default_factory=dict)
 
 
 def compile_catalogue(
@@ -101,15 +106,34 @@ def compile_catalogue(
         components = {item.name: item for kpi in kpis for item in kpi.formula.components}
         if grain is Grain.LOAN or components:
             statements.append(_statement(grain, list(components.values()), calculation, kept, never_null))
-    return Compiled(catalogue=catalogue, calculation=calculation, statements=tuple(statements))
+    never = _never(catalogue, calculation)
+    return Compiled(catalogue=catalogue, calculation=calculation, statements=tuple(statements), never=never)
+
+
+def _never(catalogue: Catalogue, calculation: Calculation) -> dict[str, KpiResult]:
+    found: dict[str, KpiResult] = {}
+    for kpi in catalogue.kpis:
+        reason = _lacking(kpi, calculation)
+        lost = next((name for name in kpi.formula.kpis if name in found), None)
+        if not reason and lost:
+            reason = f"{lost} is not computable: {found[lost].reason}"
+        if reason:
+            found[kpi.id] = KpiResult(kpi=kpi, status=Status.NOT_COMPUTABLE, reason=reason)
+    return found
+
+
+def _lacking(kpi: Kpi, calculation: Calculation) -> str:
+    """Which column the KPI needs and the table lacks, and why; empty when it has all."""
+    needed = (*kpi.formula.columns, *((_CUSTOMER,) if kpi.grain is Grain.CUSTOMER else ()))
+    for name in needed:
+        if name not in calculation.columns and name != CUSTOMER_RANK:
+            return f"needs {name}: {calculation.absent.get(name, 'not in the tape')}"
+    return ""
 
 
 def answers(kpi: Kpi, calculation: Calculation) -> bool:
     """Whether the table has every column that the KPI's own formula reads."""
-    needed = set(kpi.formula.columns) - {CUSTOMER_RANK}
-    if kpi.grain is Grain.CUSTOMER:
-        needed.add(_CUSTOMER)
-    return needed <= set(calculation.columns)
+    return not _lacking(kpi, calculation)
 
 
 def _column(name: str) -> exp.Column:

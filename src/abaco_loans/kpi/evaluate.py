@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from fractions import Fraction
 from typing import Any
 
-from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Grain, Kpi
+from abaco_loans.kpi.catalogue import Grain, Kpi
 from abaco_loans.kpi.compiler import Cell, Compiled
 from abaco_loans.kpi.formula import Interval, Ratio, as_decimal, as_ratio, interval, rounded
 from abaco_loans.kpi.result import KpiResult, Status, judged
@@ -113,7 +113,11 @@ def _in_place(
     failed: dict[str, str] = {}
     results: list[KpiResult] = []
     for kpi in compiled.catalogue.kpis:
-        result, exact, bound = _one(kpi, compiled, cells, known, failed, prices, ranges, segment, segment_value)
+        never = compiled.never.get(kpi.id)
+        if never is not None:
+            results.append(replace(never, segment=segment, segment_value=segment_value) if segment else never)
+            continue
+        result, exact, bound = _one(kpi, cells, known, failed, prices, ranges, segment, segment_value)
         results.append(result)
         if exact is None:
             failed[kpi.id] = result.reason
@@ -124,13 +128,8 @@ def _in_place(
     return results
 
 
-def _missing(kpi: Kpi, compiled: Compiled, cell: Cell | None, failed: Mapping[str, str], segment: str) -> str:
+def _missing(kpi: Kpi, cell: Cell | None, failed: Mapping[str, str], segment: str) -> str:
     """Why the KPI has no value here; empty when it may have one."""
-    calculation = compiled.calculation
-    needed = (*kpi.formula.columns, *(("customer_id",) if kpi.grain is Grain.CUSTOMER else ()))
-    for name in needed:
-        if name not in calculation.columns and name != CUSTOMER_RANK:
-            return f"needs {name}: {calculation.absent.get(name, 'not in the tape')}"
     if segment and kpi.formula.facts:
         return "speaks of the whole run"
     for name in kpi.formula.kpis:
@@ -153,7 +152,6 @@ def _missing(kpi: Kpi, compiled: Compiled, cell: Cell | None, failed: Mapping[st
 
 def _one(
     kpi: Kpi,
-    compiled: Compiled,
     cells: Mapping[Grain, Cell],
     known: Mapping[str, Ratio],
     failed: Mapping[str, str],
@@ -180,7 +178,7 @@ def _one(
         "rows_used": cell.rows if cell and components else None,
         "null_counts": null_counts,
     }
-    reason = _missing(kpi, compiled, cell, failed, segment)
+    reason = _missing(kpi, cell, failed, segment)
     if not reason and unpriced and kpi.grain is Grain.CUSTOMER:
         reason = f"{unpriced} row(s) are in a currency without a rate"
     if reason:

@@ -23,7 +23,7 @@ _SETTINGS_TEXT = """\
 # Settings of this workspace. All of them, with their defaults, stand in docs/settings.md.
 release: v2
 reporting_currency: USD
-memory_mb: 800
+memory_mb: 600
 threads: 2
 """
 
