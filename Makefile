@@ -88,4 +88,5 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	$(PIP) install -c constraints.txt hatchling editables; \
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev,excel,postgres]'; \
+	$(BIN)/python -m compileall -q src; \
 	touch $(STAMP)
