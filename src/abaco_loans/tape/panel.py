@@ -16,7 +16,7 @@ from datetime import date
 
 from sqlglot import exp
 
-from abaco_loans.tape.definition import Cover, Definition, DpdMethod, Restructured, WriteOff
+from abaco_loans.tape.definition import Cover, Definition, DpdMethod, WriteOff
 from abaco_loans.tape.template import date_node, filled, number_node, with_columns
 
 _MONEY = "DECIMAL(18,4)"
@@ -375,8 +375,3 @@ def _days_past_due(definition: Definition) -> tuple[exp.Select, exp.Expr]:
         case DpdMethod.MONTHLY_MBA | DpdMethod.MONTHLY_OTS:
             lead = number_node(1 if definition.dpd_method is DpdMethod.MONTHLY_MBA else 0)
             return filled(_PASSED, lead=lead), _expression(_MONTHLY, lead=lead)
-
-
-def counts_at_risk(definition: Definition) -> bool:
-    """Whether restructured loans are at risk whatever their DPD."""
-    return definition.restructured is Restructured.AT_RISK

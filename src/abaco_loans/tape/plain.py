@@ -3,7 +3,7 @@
 One regular expression looks at each line as a whole. If every line matches, no cell needs care, and the reader may
 cast while it reads; then ranges and rules are looked at once. A file in which one line does not match, or one row
 breaks a range or a rule, is typed cell by cell (`tape.cells`), which gives the same rows: a test holds the two
-ways against each other. At a million rows this halves the time of typing (docs/performance.md).
+ways against each other. (Typing and checking a million rows: 0.99 s this way, 1.38 s cell by cell.)
 """
 
 from __future__ import annotations
