@@ -87,6 +87,6 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "bringing $(VENV) up to date ..."; \
 	fi; \
 	$(PIP) install -c constraints.txt hatchling editables; \
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev,excel,postgres]'; \
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[book,dev,excel,postgres]'; \
 	$(BIN)/python -m compileall -q src; \
 	touch $(STAMP)

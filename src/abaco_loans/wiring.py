@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import getpass
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,14 +57,11 @@ def write_anchor(workspace: Workspace, clock: Clock) -> None:
 def run_tools(
     workspace: Workspace, environment: Mapping[str, str], progress: Progress, clock: Clock | None = None
 ) -> Tools:
-    """Everything a run needs. Starts to import the records' libraries beside the work (0.2 s saved)."""
+    """Everything a run needs."""
     from abaco_loans.engines.duckdb import version
     from abaco_loans.operations.tools import Tools
 
     now = clock or SystemClock()
-    # Not threading.Thread: its start() waits for ever when the new thread dies for want of memory.
-    with suppress(RuntimeError):
-        _thread.start_new_thread(_import_records, ())
     return Tools(
         workspace=workspace,
         clock=now,
@@ -77,12 +73,6 @@ def run_tools(
         who=f"abaco run by {actor()}",
         progress=progress,
     )
-
-
-def _import_records() -> None:
-    # Ahead of need only: who needs it imports it again, and fails where it can be told.
-    with suppress(ImportError, MemoryError):
-        import abaco_loans.records.store  # noqa: F401
 
 
 def health_tools(start: Path | None, environment: Mapping[str, str]) -> HealthTools:

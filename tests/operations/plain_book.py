@@ -192,6 +192,19 @@ def states_at(loans: list[Loan], day: date, rules: Rules) -> dict[str, State]:
     return {loan.loan_id: found for loan in loans if (found := state(loan, day, rules)) is not None}
 
 
+def newly_written_off(
+    loan: Loan, before: date, day: date, now: dict[str, State], then: dict[str, State], rules: Rules
+) -> Decimal:
+    """What a loan was written off by since a date: the change of its written-off balance, and what it recovered."""
+    held = then[loan.loan_id].written_off if loan.loan_id in then else ZERO
+    lost = now[loan.loan_id].written_off - held
+    for item in loan.movements:
+        if item.kind == "PAYMENT" and before < item.day <= day:
+            just_before = state(loan, item.day - timedelta(days=1), rules)
+            lost += item.principal if just_before and just_before.written_off else ZERO
+    return max(lost, ZERO)
+
+
 def kpis(loans: list[Loan], day: date, rules: Rules) -> dict[str, Fraction]:
     """Every KPI of the catalogue that a servicing extract can answer, exact."""
     before = day.replace(day=1) - timedelta(days=1)
@@ -203,14 +216,7 @@ def kpis(loans: list[Loan], day: date, rules: Rules) -> dict[str, Fraction]:
     found["risk.npl_ratio"] = found["risk.par_90"]
     found["finance.outstanding"] = Fraction(outstanding)
     found["risk.written_off_balance"] = Fraction(sum((item.written_off for item in now.values()), ZERO))
-    newly = sum(
-        (
-            item.written_off
-            for name, item in now.items()
-            if item.written_off and not (name in then and then[name].written_off)
-        ),
-        ZERO,
-    )
+    newly = sum((newly_written_off(loan, before, day, now, then, rules) for loan in here), ZERO)
     found["risk.write_off_rate"] = share(newly, opening)
     found |= _flows(here, before, day) | _customers(here, now, then, day) | _defaults(here, day, rules)
     weighted = sum((Fraction(loan.rate) * Fraction(now[loan.loan_id].outstanding) for loan in here), Fraction(0))

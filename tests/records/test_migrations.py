@@ -12,7 +12,7 @@ import alembic.script
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event
 
 from abaco_loans.clock import FixedClock, SystemClock
 from abaco_loans.errors import WorldError
@@ -35,7 +35,7 @@ def tables(path: Path) -> set[str]:
 
 
 def test_migrations_make_what_the_code_sees(store: Store) -> None:
-    with store._database.read() as connection:
+    with create_engine(f"sqlite:///{store.path}").connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 

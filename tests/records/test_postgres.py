@@ -28,8 +28,8 @@ def store(clock: FixedClock, postgres_url: str) -> Iterator[Store]:
 
 def clean(store: Store) -> None:
     with store._database.write() as connection:
-        metadata.drop_all(connection)
-        connection.exec_driver_sql("DROP TABLE alembic_version")
+        for name in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
+            connection.rows(f"DROP TABLE {name}")
 
 
 def test_a_run_and_its_ledger(
@@ -71,9 +71,9 @@ def test_a_server_that_goes_away_in_a_transaction(store: Store) -> None:
     def lose_it() -> None:
         with store._database.write() as connection:
             append(connection, [NOTE], at=datetime.now(UTC), actor="ana")
-            backend = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            backend = connection.rows("SELECT pg_backend_pid() AS id")[0]["id"]
             with store._database.read() as other:
-                other.exec_driver_sql(f"SELECT pg_terminate_backend({backend})")
+                other.rows("SELECT pg_terminate_backend(:id)", id=backend)
             append(connection, [NOTE], at=datetime.now(UTC), actor="ana")
 
     with pytest.raises(WorldError, match="REC-108"):

@@ -9,7 +9,6 @@ from itertools import product
 from typing import Any, get_args
 
 import pytest
-from sqlalchemy import select
 
 from abaco_loans.clock import FixedClock
 from abaco_loans.errors import ConfigError, InvariantError, WorldError
@@ -27,7 +26,6 @@ from abaco_loans.records.runs import (
     RunStatus,
     RunWriter,
 )
-from abaco_loans.records.schema import runs
 from abaco_loans.records.store import Store
 
 Start = Callable[..., RunStart]
@@ -300,7 +298,7 @@ def test_a_run_with_a_fresh_seal_is_found_by_the_ledger(store: Store, run_start:
     store.writer.start(run_start("r1"))
     store.writer.finish("r1", run_finish, [])
     with store._database.read() as connection:
-        row = dict(connection.execute(select(runs)).one()._mapping) | {"output_folder": "elsewhere"}
+        row = connection.rows("SELECT * FROM runs")[0] | {"output_folder": "elsewhere"}
     sql(store, f"UPDATE runs SET output_folder = 'elsewhere', seal = '{seal(row, RUN_SEALED)}'")
     assert store.faults() == ("run r1: what is stored is not what was written",)
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, text
 
 from abaco_loans.clock import FixedClock, SystemClock
 from abaco_loans.errors import ConfigError, WorldError
@@ -98,7 +97,7 @@ def test_foreign_keys_are_on_and_the_file_is_private(url: str, clock: FixedClock
         assert store.path is not None
         assert store.path.stat().st_mode & 0o777 == 0o600
         with store._database.read() as connection:
-            assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+            assert connection.rows("PRAGMA foreign_keys") == [{"foreign_keys": 1}]
 
 
 def test_opening_again_needs_no_alembic(url: str, clock: FixedClock) -> None:
@@ -108,7 +107,7 @@ def test_opening_again_needs_no_alembic(url: str, clock: FixedClock) -> None:
         "assert not {'sqlalchemy', 'alembic', 'cryptography'} & set(sys.modules)\n"
         "from abaco_loans.records.store import open_store; from abaco_loans.clock import SystemClock\n"
         f"open_store({url!r}, clock=SystemClock(), actor='x').close()\n"
-        "assert not {'alembic', 'psycopg', 'cryptography'} & set(sys.modules)\n"
+        "assert not {'sqlalchemy', 'alembic', 'psycopg', 'cryptography'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -178,8 +177,8 @@ def test_killed_between_any_two_statements_leaves_both_or_neither(
                 if seen == point:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            event.listen(Engine, "after_cursor_execute", die)
-            event.listen(Engine, "commit", die)
+            (handle,) = store._database._idle
+            handle.set_trace_callback(die)  # before each statement, COMMIT too
             moves: dict[str, Callable[[], object]] = {
                 "start": lambda: store.writer.start(run_start(), [NOTE]),
                 "finish": lambda: store.writer.finish("r1", run_finish, [kpi()], events=[NOTE]),
@@ -302,9 +301,9 @@ def test_disk_full_keeps_what_was_there(url: str, clock: FixedClock, in_child: C
 def test_sqlite_full_is_disk_full(store: Store) -> None:
     def fill() -> None:
         with store._database.write() as connection:
-            pages = connection.execute(text("PRAGMA page_count")).scalar()
-            connection.execute(text(f"PRAGMA max_page_count = {pages}"))
-            connection.execute(text("CREATE TABLE filler AS SELECT randomblob(1000000)"))
+            pages = connection.rows("PRAGMA page_count")[0]["page_count"]
+            connection.rows(f"PRAGMA max_page_count = {pages}")
+            connection.rows("CREATE TABLE filler AS SELECT randomblob(1000000)")
 
     with pytest.raises(WorldError, match="REC-104"):
         fill()

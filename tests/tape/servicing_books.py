@@ -13,11 +13,15 @@ from typing import Any
 from sqlglot import exp
 
 from abaco_loans.engines.duckdb import DuckDB
-from abaco_loans.tape import panel
-from abaco_loans.tape.calculation import month_end_before, servicing_calculation
+from abaco_loans.operations.rebuild import is_foreign, make_facts
+from abaco_loans.portfolio.calculation import panel_calculation
+from abaco_loans.portfolio.panel import PANEL, PanelSource, panel_of
+from abaco_loans.tape import servicing
+from abaco_loans.tape.calculation import month_end_before
 from abaco_loans.tape.definition import Definition
+from abaco_loans.tape.panel import FACTS, LOANS
 from abaco_loans.tape.staged import StagedFile, TextFormat
-from abaco_loans.tape.template import filled
+from abaco_loans.tape.template import date_node, filled
 from tests.tape.servicing_reference import Loan, Rates, State
 
 _MONEY = ("principal", "interest", "fees", "taxes", "other", "penalties", "add_balance", "reduce_balance")
@@ -78,25 +82,39 @@ class Bench:
 
     def panel(self, definition: Definition, dates: Sequence[date]) -> dict[tuple[str, date], State]:
         """What the engine says of every loan and date."""
-        query = panel.panel_query(definition, dates, "USD")
+        before = month_end_before(dates[0])
+        self._make(definition, [before, *dates])
         names = [field.name for field in fields(State)]
-        self.engine.execute(exp.Create(this=exp.to_table("panel"), kind="TABLE", expression=query, replace=True))
-        rows = self.engine.rows(exp.select("loan_id", "as_of", *names).from_("panel"))
+        asked = (
+            exp.select("loan_id", "as_of", *names)
+            .from_(PANEL)
+            .where(exp.column("as_of").neq(date_node(month_end_before(dates[0]))))
+        )
+        rows = self.engine.rows(asked)
         found = {(row[0], row[1]): State(**dict(zip(names, row[2:], strict=True))) for row in rows}
         assert len(found) == len(rows), "a loan and date stands twice in the panel"
         return found
 
+    def _make(self, definition: Definition, dates: Sequence[date]) -> None:
+        foreign = is_foreign(self.engine, "USD")
+        make_facts(self.engine, definition, dates, "USD", foreign=foreign)
+        source = PanelSource(facts=FACTS, loans=LOANS, first=None, foreign=foreign, definition=definition)
+        self.engine.execute(
+            exp.Create(this=exp.to_table(PANEL), kind="VIEW", expression=panel_of(source), replace=True)
+        )
+
     def calculation(self, definition: Definition, day: date) -> dict[str, dict[str, Any]]:
         """The calculation table at a day, by loan."""
-        self.panel(definition, [month_end_before(day), day])
-        made = servicing_calculation(_COLUMNS["loans"], definition, day, "USD")
+        before = month_end_before(day)
+        self._make(definition, [before, day])
+        made = panel_calculation(_COLUMNS["loans"], definition, [day], [before])
         return {str(row[0]): dict(zip(made.columns, row, strict=True)) for row in self.engine.rows(made.query)}
 
 
 @cache
 def _views() -> dict[str, exp.Select]:
     present = {name: frozenset(columns) for name, columns in _COLUMNS.items()}
-    return panel.normal_views({name: f"raw_{name}" for name in _COLUMNS}, present, "USD")
+    return servicing.normal_views({name: f"raw_{name}" for name in _COLUMNS}, present, "USD")
 
 
 @cache

@@ -6,7 +6,7 @@ from calendar import monthrange
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 from abaco_loans.tape.definition import Cover, Definition, DpdMethod, Restructured, WriteOff
 
@@ -58,14 +58,9 @@ Rates = Mapping[str, Mapping[date, Decimal]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What `panel_query` says of a loan and date; ``days_past_due`` is None where it cannot be counted."""
+    """What the panel says of a loan, a date and the period before it; ``*_reporting`` is None where a rate lacks."""
 
-    disbursed: Decimal
-    adjusted: Decimal
-    principal_paid: Decimal
-    received: Decimal
-    due_total: Decimal | None
-    balance: Decimal
+    disbursed_principal: Decimal
     outstanding_principal: Decimal
     written_off_balance: Decimal
     dust_forgiven: Decimal
@@ -73,13 +68,33 @@ class State:
     restructured: bool
     days_past_due: int | None
     oldest_unpaid_due_date: date | None
-    ninety_at: date | None
-    first_missed_at: date | None
-    disbursed_usd: Decimal
-    principal_paid_usd: Decimal
-    received_usd: Decimal
-    interest_fees_usd: Decimal
-    unpriced_moves: int
+    opening_principal: Decimal
+    opening_written_off: Decimal
+    disbursed_in_period: Decimal
+    capitalised_in_period: Decimal
+    adjusted_in_period: Decimal
+    principal_paid_in_period: Decimal
+    received_in_period: Decimal
+    interest_fees_in_period: Decimal
+    recovered_in_period: Decimal
+    recovered_principal_in_period: Decimal
+    scheduled_in_period: Decimal
+    scheduled_principal_in_period: Decimal
+    first_30_on: date | None
+    first_60_on: date | None
+    first_90_on: date | None
+    first_90_balance: Decimal | None
+    recovered_after_90: Decimal
+    first_due_date: date | None
+    first_missed_on: date | None
+    defaulted_on: date | None
+    defaulted_balance: Decimal | None
+    unpriced: bool
+    outstanding_principal_reporting: Decimal | None
+    disbursed_principal_reporting: Decimal | None
+    received_in_period_reporting: Decimal | None
+    recovered_in_period_reporting: Decimal | None
+    scheduled_in_period_reporting: Decimal | None
 
 
 def total(item: Due | Move) -> Decimal:
@@ -190,14 +205,23 @@ def first_day_past(loan: Loan, day: date, definition: Definition, days: int) -> 
     return None
 
 
+def first_due(loan: Loan) -> date | None:
+    """Due date of the first instalment of the loan's first schedule."""
+    starts = [item.valid_from or date.min for item in loan.schedule]
+    return min((i.due_date for i in loan.schedule if (i.valid_from or date.min) == min(starts)), default=None)
+
+
 def first_instalment_missed(loan: Loan, day: date, definition: Definition) -> date | None:
     """The first day on which the loan's first instalment is 30 days past due, counted rolling."""
-    at = loan.disbursement_date
+    at, first = loan.disbursement_date, first_due(loan)
     days = max(definition.reaches(30), definition.grace_days + 1)
+    start = min((item.valid_from or date.min for item in loan.schedule), default=None)
     while at <= day:
         schedule = in_force(loan, at)
+        if not schedule or (schedule[0].valid_from or date.min) != start:
+            at += DAY
+            continue
         oldest = oldest_unpaid(schedule, covered_at(loan, at, definition), at, definition)
-        first = schedule[0].due_date if schedule else None
         if oldest and oldest == first and (at - oldest).days >= days and not is_repaid(loan, at, definition):
             return at
         at += DAY
@@ -212,51 +236,107 @@ def rate_at(rates: Rates, currency: str, day: date) -> Decimal | None:
     return rates[currency][max(known)] if known else None
 
 
-def state_at(loan: Loan, day: date, definition: Definition, rates: Rates) -> State:
-    lent, adjusted, paid, balance = balance_at(loan, day)
-    repaid = is_repaid(loan, day, definition)
-    late = days_past_due(loan, day, definition)
+def is_flagged(loan: Loan, day: date) -> bool:
     flagged = any(move.type == "write_off" and move.date <= day for move in loan.moves)
-    flagged = flagged or (loan.written_off_date is not None and loan.written_off_date <= day)
+    return flagged or (loan.written_off_date is not None and loan.written_off_date <= day)
+
+
+def is_gone(loan: Loan, day: date, definition: Definition) -> bool:
+    """Whether the loan is written off at the end of a day."""
+    if is_repaid(loan, day, definition):
+        return False
     after = definition.write_off_after_days
-    gone = flagged
-    if after is not None and definition.write_off is WriteOff.STICKY:
-        gone = gone or first_day_past(loan, day, definition, after + 1) is not None
-    elif after is not None:
-        gone = gone or (late is not None and late > after)
-    gone = gone and not repaid
-    schedule = in_force(loan, day)
-    payments = [move for move in loan.moves if move.type == "payment" and move.date <= day]
-    priced = [(move, rate_at(rates, loan.currency, move.date)) for move in all_moves(loan) if move.date <= day]
-    oldest = oldest_unpaid(schedule, covered_at(loan, day, definition), day, definition)
+    if after is None or is_flagged(loan, day):
+        return is_flagged(loan, day)
+    if definition.write_off is WriteOff.STICKY:
+        return first_day_past(loan, day, definition, after + 1) is not None
+    late = days_past_due(loan, day, definition)
+    return late is not None and late > after
+
+
+def first_default(loan: Loan, day: date, definition: Definition) -> date | None:
+    """The first day on which the loan was 90 days past due or more, late enough to be written off, or flagged."""
+    after = definition.write_off_after_days
+    edges = [definition.reaches(90), *([] if after is None else [after + 1])]
+    days = [first_day_past(loan, day, definition, edge) for edge in edges]
+    days += [move.date for move in loan.moves if move.type == "write_off" and move.date <= day]
+    days += [loan.written_off_date] if loan.written_off_date and loan.written_off_date <= day else []
+    return min((found for found in days if found is not None), default=None)
+
+
+def state_at(loan: Loan, day: date, since: date, definition: Definition, rates: Rates) -> State:
+    """The loan at a day, in a period that begins after ``since``."""
+    lent, _, paid, balance = balance_at(loan, day)
+    repaid, gone = is_repaid(loan, day, definition), is_gone(loan, day, definition)
+    late = days_past_due(loan, day, definition)
+    opening = balance_at(loan, since)[3] if loan.disbursement_date <= since else ZERO
+    was_repaid, was_gone = is_repaid(loan, since, definition), is_gone(loan, since, definition)
+    rolling = replace(definition, dpd_method=DpdMethod.ROLLING)
+    moves = all_moves(loan)
+    # What moved before the loan was disbursed counts with its first period.
+    now = [m for m in moves if m.date <= day and (m.date > since or loan.disbursement_date > since)]
+    lendings = [m for m in moves if m.type == "disbursement" and m.date <= day]
+    payments = [m for m in now if m.type == "payment"]
+    recoveries = [m for m in payments if is_gone(loan, m.date - DAY, rolling)]
+    oldest = oldest_unpaid(in_force(loan, day), covered_at(loan, day, definition), day, definition)
+    due = [item for item in in_force(loan, day) if since < item.due_date <= day]
+    first_90_on = first_day_past(loan, day, rolling, definition.reaches(90))
+    defaulted_on = first_default(loan, day, rolling)
+    recovered = _principal(recoveries, "payment")
+    needed = [day, *(m.date for m in moves if m.date <= day), *(item.due_date for item in due)]
+    unpriced = any(rate_at(rates, loan.currency, at) is None for at in needed)
+    outstanding = ZERO if repaid or gone else balance
+
+    def priced(items: list[tuple[Decimal, date]]) -> Decimal | None:
+        return (
+            None if unpriced else _money(sum((a * (rate_at(rates, loan.currency, at) or 0) for a, at in items), ZERO))
+        )
+
     return State(
-        disbursed=lent,
-        adjusted=adjusted,
-        principal_paid=paid,
-        received=sum((total(move) for move in payments), ZERO),
-        due_total=sum((total(item) for item in schedule if item.due_date <= day), ZERO) if schedule else None,
-        balance=balance,
-        outstanding_principal=ZERO if repaid or gone else balance,
+        disbursed_principal=lent,
+        outstanding_principal=outstanding,
         written_off_balance=balance if gone else ZERO,
         dust_forgiven=balance if repaid else ZERO,
         written_off=gone,
         restructured=loan.restructured_date is not None and loan.restructured_date <= day,
         days_past_due=0 if repaid else late,
         oldest_unpaid_due_date=None if repaid or late == 0 else oldest,
-        ninety_at=first_day_past(loan, day, replace(definition, dpd_method=DpdMethod.ROLLING), definition.reaches(90)),
-        first_missed_at=first_instalment_missed(loan, day, definition),
-        disbursed_usd=_priced(priced, "disbursement", ("principal",)),
-        principal_paid_usd=_priced(priced, "payment", ("principal",)),
-        received_usd=_priced(priced, "payment", PARTS),
-        interest_fees_usd=_priced(priced, "payment", ("interest", "fees")),
-        unpriced_moves=len({move.date for move, rate in priced if rate is None}),
+        opening_principal=ZERO if was_repaid or was_gone else opening,
+        opening_written_off=opening if was_gone else ZERO,
+        disbursed_in_period=_principal(now, "disbursement"),
+        capitalised_in_period=_principal(now, "capitalisation"),
+        adjusted_in_period=_principal(now, "adjustment") + sum((m.add_balance - m.reduce_balance for m in now), ZERO),
+        principal_paid_in_period=_principal(now, "payment") - recovered,
+        received_in_period=sum((total(m) for m in payments), ZERO),
+        interest_fees_in_period=sum((m.interest + m.fees for m in payments), ZERO),
+        recovered_in_period=sum((total(m) for m in recoveries), ZERO),
+        recovered_principal_in_period=recovered,
+        scheduled_in_period=sum((total(item) for item in due), ZERO),
+        scheduled_principal_in_period=sum((item.principal for item in due), ZERO),
+        first_30_on=first_day_past(loan, day, rolling, definition.reaches(30)),
+        first_60_on=first_day_past(loan, day, rolling, definition.reaches(60)),
+        first_90_on=first_90_on,
+        first_90_balance=balance_at(loan, first_90_on)[3] if first_90_on else None,
+        recovered_after_90=paid - balance_at(loan, first_90_on)[2] if first_90_on else ZERO,
+        first_due_date=first_due(loan),
+        first_missed_on=first_instalment_missed(loan, day, definition),
+        defaulted_on=defaulted_on,
+        defaulted_balance=balance_at(loan, defaulted_on)[3] if defaulted_on else None,
+        unpriced=unpriced,
+        outstanding_principal_reporting=priced([(outstanding, day)]),
+        disbursed_principal_reporting=priced([(m.principal, m.date) for m in lendings]),
+        received_in_period_reporting=priced([(total(m), m.date) for m in payments]),
+        recovered_in_period_reporting=priced([(total(m), m.date) for m in recoveries]),
+        scheduled_in_period_reporting=priced([(total(item), item.due_date) for item in due]),
     )
 
 
-def _priced(priced: list[tuple[Move, Decimal | None]], kind: str, parts: tuple[str, ...]) -> Decimal:
-    return sum(
-        (getattr(move, part) * rate for move, rate in priced if move.type == kind and rate for part in parts), ZERO
-    )
+def _principal(moves: list[Move], kind: str) -> Decimal:
+    return sum((move.principal for move in moves if move.type == kind), ZERO)
+
+
+def _money(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.0001"), rounding=ROUND_HALF_UP)
 
 
 def risk_days(loan: Loan, state: State, definition: Definition) -> int | None:

@@ -212,7 +212,7 @@ def test_sticky_survives_a_new_schedule_and_ninety_days_are_not_forgotten(bench:
     loan = replace(ONE, schedule=(due(DUE), due(after(300), valid_from=changed)))
     sticky = state(bench, loan, after(130), replace(LOSES_90, write_off=WriteOff.STICKY))
     assert sticky.written_off and sticky.days_past_due == 0
-    assert sticky.ninety_at == after(90) and sticky.first_missed_at == after(30)
+    assert sticky.first_90_on == after(90) and sticky.first_missed_on == after(30)
     assert not state(bench, loan, after(130), LOSES_90).written_off
 
 
@@ -242,8 +242,9 @@ def test_every_kind_of_movement_moves_the_balance_as_defined(bench: Bench) -> No
         Move(type="payment", date=DUE, interest=Decimal(3), fees=Decimal(2), taxes=Decimal(1), add_balance=Decimal(9)),
     )
     found = state(bench, with_moves(*moves), DUE)
-    assert facts(found.disbursed, found.adjusted, found.principal_paid, found.received) == (100, 10, 30, 36)
-    assert found.balance == found.outstanding_principal == 80
+    assert facts(found.disbursed_principal, found.capitalised_in_period, found.adjusted_in_period) == (100, 7, 3)
+    assert facts(found.principal_paid_in_period, found.received_in_period) == (30, 36)
+    assert found.outstanding_principal == 80
 
 
 def test_a_disbursement_that_is_only_in_the_loans_file_counts_once_also_in_reporting_currency(bench: Bench) -> None:
@@ -252,8 +253,8 @@ def test_a_disbursement_that_is_only_in_the_loans_file_counts_once_also_in_repor
     both = with_moves(Move(type="disbursement", date=date(2024, 1, 1), principal=HUNDRED), loan=loan)
     for each in (loan, both):
         found = state(bench, each, DUE, PLAIN, rates)
-        assert facts(found.disbursed, found.disbursed_usd, found.unpriced_moves) == (100, 4, 0)
-    assert state(bench, loan, DUE, PLAIN, {}).unpriced_moves == 1
+        assert facts(found.disbursed_principal, found.disbursed_principal_reporting, found.unpriced) == (100, 4, False)
+    assert state(bench, loan, DUE, PLAIN, {}).unpriced
 
 
 def test_flows_are_at_the_rate_of_their_date_and_balances_at_the_rate_of_the_day(bench: Bench) -> None:

@@ -22,13 +22,10 @@ from tests.tape.servicing_reference import (
     Move,
     Rates,
     State,
-    all_moves,
-    balance_at,
-    in_force,
+    first_due,
     rate_at,
     risk_days,
     state_at,
-    total,
 )
 
 START = date(2024, 1, 1)
@@ -126,8 +123,8 @@ def some_book(seed: int) -> list[Loan]:
 
 def differences(said: State, meant: State) -> dict[str, tuple[object, object]]:
     left, right = asdict(said), asdict(meant)
-    left["unpriced_moves"], right["unpriced_moves"] = bool(said.unpriced_moves), bool(meant.unpriced_moves)
-    return {name: (left[name], right[name]) for name in left if left[name] != right[name]}
+    wanted = [name for name in left if not (meant.unpriced and name.endswith("_reporting"))]
+    return {name: (left[name], right[name]) for name in wanted if left[name] != right[name]}
 
 
 @QUICK
@@ -137,24 +134,19 @@ def test_the_rebuilt_loan_is_the_loan_of_the_definitions(
 ) -> None:
     book = some_book(seed)
     bench.load(book, RATES)
+    dates = sorted(dates)
     found = bench.panel(definition, dates)
+    since = dict(zip(dates, [month_end_before(dates[0]), *dates], strict=False))
     assert set(found) == {(loan.loan_id, day) for loan in book for day in dates if loan.disbursement_date <= day}
     for loan in book:
         for day in dates:
             if loan.disbursement_date <= day:
-                said, meant = found[loan.loan_id, day], state_at(loan, day, definition, RATES)
+                said, meant = found[loan.loan_id, day], state_at(loan, day, since[day], definition, RATES)
                 assert not differences(said, meant), (day, loan)
-                held = said.outstanding_principal + said.written_off_balance + said.dust_forgiven
-                assert held == said.disbursed + said.adjusted - said.principal_paid
-                assert [said.outstanding_principal, said.written_off_balance, said.dust_forgiven].count(Decimal(0)) >= 2
+                stands = (said.outstanding_principal, said.written_off_balance, said.dust_forgiven)
+                assert stands.count(Decimal(0)) >= 2
 
 
-PERIOD_USD = {
-    "disbursed_in_period_usd": "disbursed_usd",
-    "received_in_period_usd": "received_usd",
-    "principal_paid_in_period_usd": "principal_paid_usd",
-    "interest_fees_in_period_usd": "interest_fees_usd",
-}
 EDGES = {"dpd_0_7_usd": 0, "dpd_7_30_usd": 7, "dpd_30_60_usd": 30, "dpd_60_90_usd": 60, "dpd_90_plus_usd": 90}
 FOUR = Decimal("0.0001")
 
@@ -163,40 +155,30 @@ def money(amount: Decimal) -> Decimal:
     return amount.quantize(FOUR, rounding=ROUND_HALF_UP)
 
 
-def scheduled_between(loan: Loan, after: date, day: date) -> Decimal:
-    dues = [item for item in in_force(loan, day) if after < item.due_date <= day]
-    return sum((total(item) * (rate_at(RATES, loan.currency, item.due_date) or 0) for item in dues), Decimal(0))
-
-
 def expected_row(loan: Loan, day: date, definition: Definition) -> dict[str, object]:
     """The calculation row of a loan whose currency has every rate that it needs."""
     before = month_end_before(day)
-    now = state_at(loan, day, definition, RATES)
-    then = state_at(loan, before, definition, RATES) if loan.disbursement_date <= before else None
+    now = state_at(loan, day, before, definition, RATES)
     rate, rate_then = rate_at(RATES, loan.currency, day), rate_at(RATES, loan.currency, before)
     assert rate is not None
-    first = in_force(loan, day)[0].due_date if in_force(loan, day) else None
+    first = first_due(loan)
     ripe = first is not None and first + timedelta(days=30) <= day
-    recovered = [m for m in loan.moves if m.type == "payment" and now.ninety_at and now.ninety_at < m.date <= day]
-    row: dict[str, object] = {
-        "outstanding_usd": money(now.outstanding_principal * rate),
+    lost = now.written_off_balance - now.opening_written_off + now.recovered_principal_in_period
+    return {
+        "outstanding_usd": now.outstanding_principal_reporting,
         "written_off_usd": money(now.written_off_balance * rate),
         "days_past_due": now.days_past_due,
-        "opening_outstanding_usd": money(then.outstanding_principal * (rate_then or 0)) if then else 0,
+        "opening_outstanding_usd": money(now.opening_principal * (rate_then or 0)),
         "opened_in_period": int(loan.disbursement_date > before),
         "disbursed_last_90_days": int(loan.disbursement_date > day - timedelta(days=90)),
-        "scheduled_in_period_usd": money(scheduled_between(loan, before, day)),
-        "written_off_in_period_usd": money(now.written_off_balance * rate)
-        if now.written_off and not (then and then.written_off)
-        else 0,
-        "reached_90_balance_usd": money(balance_at(loan, now.ninety_at)[3] * rate) if now.ninety_at else 0,
-        "recovered_after_90_usd": money(sum((m.principal for m in recovered), Decimal(0)) * rate),
+        "received_in_period_usd": now.received_in_period_reporting,
+        "scheduled_in_period_usd": now.scheduled_in_period_reporting,
+        "written_off_in_period_usd": money(max(lost, Decimal(0)) * rate),
+        "reached_90_balance_usd": money((now.first_90_balance or Decimal(0)) * rate),
+        "recovered_after_90_usd": money(now.recovered_after_90 * rate),
         "first_due_30_days_ago": int(ripe),
-        "first_payment_default": int(ripe and now.first_missed_at is not None),
+        "first_payment_default": int(ripe and now.first_missed_on is not None),
     }
-    for name, total_name in PERIOD_USD.items():
-        row[name] = money(getattr(now, total_name) - (getattr(then, total_name) if then else 0))
-    return row
 
 
 @QUICK
@@ -212,11 +194,10 @@ def test_the_calculation_table_is_the_loan_of_the_definitions(
         if loan.disbursement_date > day:
             continue
         row = rows[loan.loan_id]
-        moved = [move.date for move in all_moves(loan) if move.date <= day]
-        needed = [day, *moved, *(i.due_date for i in in_force(loan, day) if month_end_before(day) < i.due_date <= day)]
-        priced = all(rate_at(RATES, loan.currency, at) is not None for at in needed)
-        assert bool(row["unpriced"]) is not priced, loan
-        days = risk_days(loan, state_at(loan, day, definition, RATES), definition)
+        now = state_at(loan, day, month_end_before(day), definition, RATES)
+        priced = not now.unpriced
+        assert bool(row["unpriced"]) is now.unpriced, loan
+        days = risk_days(loan, now, definition)
         edges = [(name, row[name], definition.reaches(edge) if edge else 0) for name, edge in EDGES.items()]
         if not priced or days is None:
             assert days is not None or all(amount is None for _, amount, _ in edges)

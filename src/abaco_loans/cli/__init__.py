@@ -16,6 +16,9 @@ from abaco_loans.errors import AbacoError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("workspace", "init", "Make a workspace: settings, release, keys."),
     "run": ("run", "run", "Run a loan tape: KPIs, quarantine, files, record."),
+    "panel": ("panel", "panel", "Follow every loan from date to date."),
+    "view": ("panel", "view", "Show the book over time: ageing, roll rates, vintages, ..."),
+    "report": ("report", "report", "Write reports: the book as one HTML page."),
     "kpi": ("kpi", "kpi", "List, show, explain KPIs, and their history."),
     "runs": ("runs", "runs", "List runs, or show one."),
     "quarantine": ("quarantine", "quarantine", "Show what was refused, and why."),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from abaco_loans.cli import show
+from abaco_loans.cli.history import history
 from abaco_loans.cli.run import day
 from abaco_loans.errors import UsageError
 from abaco_loans.nearest import nearest
@@ -192,59 +193,4 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-@kpi.command()
-@click.argument("kpi_id")
-@click.option("--as-of", callback=day, help="Only values for this date: what was reported when.")
-@click.option("--segment", help="A cell of a segment, like product=factoring.")
-@show.common
-def history(kpi_id: str, as_of: date | None, segment: str | None, workspace: Path | None, as_json: bool) -> None:
-    """Show everything ever said of KPI_ID: by as-of date, and then in the order in which it was said."""
-    from abaco_loans.operations.workspace import find_workspace
-    from abaco_loans.wiring import open_records
-
-    place = find_workspace(workspace, os.environ)
-    name, _, value = (segment or "").partition("=")
-    if segment and not value:
-        raise UsageError(
-            "a cell is a segment and a value", code="CLI-105", where="--segment", hint="write it like product=factoring"
-        )
-    with open_records(place) as records:
-        rows = records.reader.history(kpi_id, segment=name, segment_value=value, as_of=as_of)
-    if as_json:
-        show.print_json(
-            [
-                {
-                    "as_of": row.as_of.isoformat(),
-                    "recorded_at": row.recorded_at.isoformat(),
-                    "run_id": row.run_id,
-                    "value": _text(row.value),
-                    "value_exact": _text(row.value_exact),
-                    "unit": row.unit,
-                    "status": row.status,
-                    "reason": row.reason,
-                    "definition": row.definition,
-                    "release": row.release,
-                }
-                for row in rows
-            ]
-        )
-        return
-    if not rows:
-        click.echo(f"nothing has been said of {kpi_id}; `abaco kpi list` shows what there is, `abaco run TAPE` says it")
-        return
-    show.table(
-        ("as of", rows[0].unit, "status", "definition", "release", "recorded at", "run"),
-        [
-            (
-                row.as_of.isoformat(),
-                show.number(row.value),
-                show.coloured(row.status),
-                row.definition,
-                row.release,
-                row.recorded_at.isoformat(timespec="seconds"),
-                row.run_id,
-            )
-            for row in rows
-        ],
-        right=[1],
-    )
+kpi.add_command(history)

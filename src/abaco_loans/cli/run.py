@@ -80,15 +80,18 @@ def run(
 
 def run_once(tape: Path, workspace: Path | None, **asked: Any) -> tuple[dict[str, Any], dict[str, Decimal]]:
     """Run a tape and give its document and the changes since the last date."""
-    from abaco_loans import wiring
-    from abaco_loans.operations.run_report import changes, run_document
-    from abaco_loans.operations.run_tape import RunRequest, run_tape
+    from abaco_loans.operations.begin_run import begin_run
     from abaco_loans.operations.workspace import find_workspace
 
     place = find_workspace(workspace, os.environ)
     tell = show.progress()
     try:
-        outcome = run_tape(RunRequest(path=tape, **asked), wiring.run_tools(place, os.environ, tell))
+        with begin_run(place, tape) as begun:
+            from abaco_loans import wiring
+            from abaco_loans.operations.run_report import changes, run_document
+            from abaco_loans.operations.run_tape import RunRequest, run_tape
+
+            outcome = run_tape(RunRequest(path=tape, **asked), wiring.run_tools(place, os.environ, tell), begun)
     finally:
         tell("")
     document = run_document(outcome, place)
@@ -115,11 +118,7 @@ def print_run(
     if segment is not None:
         print_segment(document["segments"], segment)
     for warning in document["warnings"]:
-        worth = f", {show.number(warning['amount'])}" if warning.get("amount") else ""
-        click.echo(
-            click.style("note: ", fg="yellow")
-            + f"{show.plain(warning['text'])}: {warning['count']:,}{worth} ({warning['code']})"
-        )
+        show.note(warning)
     if rows["quarantined"]:
         click.echo("`abaco quarantine` lists what was refused, and why")
     if document["earlier"]:

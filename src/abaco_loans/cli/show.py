@@ -104,6 +104,13 @@ def number(value: str | Decimal | None, unit: str = "") -> str:
     return f"{text} {unit}".strip()
 
 
+def note(warning: dict[str, Any]) -> None:
+    """A warning with its count, what it is worth, and its code."""
+    worth = f", {number(warning['amount'])}" if warning.get("amount") else ""
+    text = f"{plain(warning['text'])}: {warning['count']:,}{worth} ({warning['code']})"
+    click.echo(click.style("note: ", fg="yellow") + text)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), *, cut: bool = True) -> None:
     """A table in plain text; columns in ``right`` are set to the right."""
     cells = [[_short(plain_cell(cell)) if cut else plain_cell(cell) for cell in row] for row in rows]

@@ -1,11 +1,11 @@
-"""What the product asks of an engine: seven methods over relational trees.
+"""What the product asks of an engine: nine methods over relational trees.
 
 Queries are sqlglot trees, so nothing outside ``engines/`` writes a dialect. Sums come back as Decimal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,14 @@ class NotPlain(AbacoError):
     """The file is not as plain as it looked; the caller rewrites it and reads again (``ENG-101``)."""
 
     exit_code = 3
+
+
+class ArrowStream(Protocol):
+    """What pandas, polars and pyarrow read without knowing where it comes from."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """A capsule of an ``ArrowArrayStream`` (the Arrow C stream interface)."""
+        ...
 
 
 class Engine(Protocol):
@@ -40,6 +48,13 @@ class Engine(Protocol):
         """
         ...
 
+    def open(self, relation: str, paths: Sequence[Path]) -> None:
+        """Make the view ``relation``: the rows of our own Parquet files, one file after the other.
+
+        A column that a file does not have is NULL there.
+        """
+        ...
+
     def execute(self, statement: exp.Expr) -> None:
         """Run a statement that gives no rows (CREATE TABLE AS, CREATE VIEW, DROP)."""
         ...
@@ -50,6 +65,10 @@ class Engine(Protocol):
 
     def prepare(self, query: exp.Expr) -> Callable[[], list[tuple[Any, ...]]]:
         """A query to be run again and again; each call gives its rows as they are now."""
+        ...
+
+    def arrow(self, query: exp.Expr) -> ArrowStream:
+        """The rows of a query for whoever speaks Arrow; good until the engine's next query."""
         ...
 
     def write(self, query: exp.Expr, path: Path, file_format: str) -> None:

@@ -7,14 +7,14 @@ else, no extension can be loaded, no setting can be changed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from sqlglot import exp
 
-from abaco_loans.engines.base import NotPlain
+from abaco_loans.engines.base import ArrowStream, NotPlain
 from abaco_loans.errors import AbacoError, InputError, InvariantError, WorldError
 from abaco_loans.tape.staged import LINE_COLUMN, StagedFile, TextFormat
 
@@ -95,6 +95,13 @@ class DuckDB:
             )
         return int(count)
 
+    def open(self, relation: str, paths: Sequence[Path]) -> None:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        files = exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths])
+        by_name = exp.EQ(this=exp.column("union_by_name"), expression=exp.true())
+        query = exp.select("*").from_(exp.Anonymous(this="read_parquet", expressions=[files, by_name]))
+        self.execute(exp.Create(this=exp.to_table(relation), kind="VIEW", expression=query, replace=True))
+
     def execute(self, statement: exp.Expr) -> None:
         """See :class:`abaco_loans.engines.base.Engine`."""
         try:
@@ -118,6 +125,11 @@ class DuckDB:
             return connection.execute(statement).fetchall()
 
         return run
+
+    def arrow(self, query: exp.Expr) -> ArrowStream:
+        """See :class:`abaco_loans.engines.base.Engine`."""
+        found: ArrowStream = self._connection.sql(_sql(query))
+        return found
 
     def write(self, query: exp.Expr, path: Path, file_format: str) -> None:
         """See :class:`abaco_loans.engines.base.Engine`."""

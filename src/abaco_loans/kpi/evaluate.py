@@ -51,7 +51,7 @@ def evaluate(
     Args:
         compiled: what was compiled.
         cells: per grain, what its statement found (`Statement.cells`).
-        facts: facts of the run by name, without ``run.``.
+        facts: facts of the run by name, without ``run.``; none for a date in the past.
         prices: what the quarantined rows could add.
     """
     by_place: dict[tuple[str, str | None], dict[Grain, Cell]] = {}
@@ -64,7 +64,9 @@ def evaluate(
     for segment, _ in by_place:
         counts[segment] = counts.get(segment, 0) + 1
     left_out = {segment: count for segment, count in counts.items() if count > CELLS_MAX}
-    hidden = suppressed_cells({place: cell[Grain.LOAN] for place, cell in by_place.items() if Grain.LOAN in cell})
+    hidden = suppressed_cells(
+        {place: cell[Grain.LOAN].members for place, cell in by_place.items() if Grain.LOAN in cell}
+    )
     segments: list[KpiResult] = []
     for place, found_here in by_place.items():
         if place[0] not in left_out:
@@ -114,6 +116,8 @@ def _in_place(
     results: list[KpiResult] = []
     for kpi in compiled.catalogue.kpis:
         never = compiled.never.get(kpi.id)
+        if not facts and not segment and kpi.formula.facts:
+            never = KpiResult(kpi=kpi, status=Status.NOT_COMPUTABLE, reason="speaks of a run, not of a date")
         if never is not None:
             results.append(replace(never, segment=segment, segment_value=segment_value) if segment else never)
             continue

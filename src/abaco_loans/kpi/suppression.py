@@ -9,29 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from abaco_loans.kpi.compiler import Cell
-
 CUSTOMERS_MIN = 3
 
 Place = tuple[str, str | None]
 
 
-def suppressed_cells(cells: Mapping[Place, Cell]) -> frozenset[Place]:
-    """The places whose cells must be hidden. ``members`` of a cell are its customers, or its rows."""
+def suppressed_cells(members: Mapping[Place, int]) -> frozenset[Place]:
+    """The places whose cells must be hidden. ``members`` of a place: its customers, or its rows."""
     hidden: set[Place] = set()
-    for segment in {place[0] for place in cells}:
-        own = {place: cell for place, cell in cells.items() if place[0] == segment}
+    for segment in {place[0] for place in members}:
+        own = {place: count for place, count in members.items() if place[0] == segment}
         hidden |= _of_segment(own)
     return frozenset(hidden)
 
 
-def _of_segment(cells: Mapping[Place, Cell]) -> set[Place]:
-    order = sorted(cells, key=lambda place: (cells[place].members, place[1] is None, place[1] or ""))
-    hidden = {place for place in order if cells[place].members < CUSTOMERS_MIN}
+def _of_segment(members: Mapping[Place, int]) -> set[Place]:
+    order = sorted(members, key=lambda place: (members[place], place[1] is None, place[1] or ""))
+    hidden = {place for place in order if members[place] < CUSTOMERS_MIN}
     if not hidden:
         return hidden
     for place in order:
-        enough = len(hidden) >= 2 and max(cells[item].members for item in hidden) >= CUSTOMERS_MIN
+        enough = len(hidden) >= 2 and max(members[item] for item in hidden) >= CUSTOMERS_MIN
         if enough:
             break
         hidden.add(place)

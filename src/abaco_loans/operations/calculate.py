@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 from sqlglot import exp
 
@@ -16,65 +15,19 @@ from abaco_loans.kpi.evaluate import Evaluation, evaluate
 from abaco_loans.operations.judge_rows import Warned
 from abaco_loans.operations.price_quarantine import price_quarantine
 from abaco_loans.operations.read_tape import ReadTape
+from abaco_loans.operations.rebuild import make_panel, servicing_warnings
+from abaco_loans.portfolio.calculation import panel_calculation
 from abaco_loans.releases.release import Release
-from abaco_loans.tape import panel
 from abaco_loans.tape.calculation import (
     TABLE,
     Calculation,
     bucketed_calculation,
     dimensions_of,
     month_end_before,
-    servicing_calculation,
     snapshot_calculation,
 )
-from abaco_loans.tape.definition import Definition, DpdMethod
-from abaco_loans.tape.template import date_node, filled
-
-SERVICING_CHECKS: tuple[tuple[str, str, str], ...] = (
-    (
-        "WARN-201",
-        "payments and other movements of loans that are not in the tape; left out",
-        """
-     SELECT COUNT(*), SUM(ABS(m.principal)) FROM servicing_moves m
-     LEFT JOIN servicing_loans l ON l.loan_id = m.loan_id WHERE l.loan_id IS NULL""",
-    ),
-    (
-        "WARN-202",
-        "instalments of loans that are not in the tape; left out",
-        """
-     SELECT COUNT(*), SUM(ABS(s.principal)) FROM servicing_schedules s
-     LEFT JOIN servicing_loans l ON l.loan_id = s.loan_id WHERE l.loan_id IS NULL""",
-    ),
-    (
-        "WARN-203",
-        "loans without a schedule; they are never late",
-        """
-     SELECT COUNT(*), SUM(l.disbursed_principal) FROM servicing_loans l
-     LEFT JOIN servicing_schedules s ON s.loan_id = l.loan_id WHERE s.loan_id IS NULL""",
-    ),
-    (
-        "WARN-204",
-        "payments dated before the disbursement of their loan",
-        """
-     SELECT COUNT(*), SUM(ABS(m.principal)) FROM servicing_moves m JOIN servicing_loans l ON l.loan_id = m.loan_id
-     WHERE m.type = 'payment' AND m.date < l.disbursement_date""",
-    ),
-    (
-        "WARN-205",
-        "negative payments (rebates and reversals); they count as they are",
-        """
-     SELECT COUNT(*), SUM(LEAST(m.principal, 0) + LEAST(m.interest, 0) + LEAST(m.fees, 0) + LEAST(m.taxes, 0)
-                          + LEAST(m.other, 0))
-     FROM servicing_moves m WHERE m.type = 'payment'
-       AND LEAST(m.principal, m.interest, m.fees, m.taxes, m.other) < 0""",
-    ),
-    (
-        "WARN-206",
-        "loans disbursed after the as-of date; left out",
-        """
-     SELECT COUNT(*), SUM(l.disbursed_principal) FROM servicing_loans l WHERE l.disbursement_date > :day""",
-    ),
-)
+from abaco_loans.tape.definition import Definition
+from abaco_loans.tape.template import date_node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,16 +118,6 @@ def calculate(
     dimensions = [name for name in dimensions_of(tape.contract) if name in calculation.dimensions]
     compiled = compile_catalogue(release.catalogue, calculation, dimensions if segments else (), _never_null(tape))
     cells = run_statements(compiled, engine)
-    rows_in, accepted, quarantined, duplicates = tape.totals
-    failed = {item.code for report in tape.files for item in report.refusals}
-    facts = {
-        "rows_in": rows_in,
-        "rows_accepted": accepted,
-        "rows_quarantined": quarantined,
-        "rows_duplicate": duplicates,
-        "failed_checks": len(failed),
-        "open_alerts": 0,
-    }
     priced = price_quarantine(
         tape,
         engine,
@@ -183,7 +126,7 @@ def calculate(
         day,
         lambda relation: _tape_calculation(tape, relation, definition, day, reporting_currency),
     )
-    evaluation = evaluate(compiled, cells, facts, priced)
+    evaluation = evaluate(compiled, cells, facts_of(tape), priced)
     warnings += [
         Warned(code="WARN-105", count=count, text=f"the segment {name} has too many values to list")
         for name, count in evaluation.left_out.items()
@@ -191,6 +134,19 @@ def calculate(
     return Calculated(
         as_of=day, definition=definition, compiled=compiled, evaluation=evaluation, warnings=tuple(warnings)
     )
+
+
+def facts_of(tape: ReadTape) -> dict[str, int]:
+    """What formulas may ask of the run itself (``run.<name>``)."""
+    rows_in, accepted, quarantined, duplicates = tape.totals
+    return {
+        "rows_in": rows_in,
+        "rows_accepted": accepted,
+        "rows_quarantined": quarantined,
+        "rows_duplicate": duplicates,
+        "failed_checks": len({item.code for report in tape.files for item in report.refusals}),
+        "open_alerts": 0,
+    }
 
 
 def run_statements(compiled: Compiled, engine: Engine) -> dict[Grain, list[Cell]]:
@@ -224,26 +180,8 @@ def _tape_calculation(tape: ReadTape, relation: str, definition: Definition, day
 def _rebuilt(
     tape: ReadTape, engine: Engine, definition: Definition, day: date, currency: str, warnings: list[Warned]
 ) -> Calculation:
-    """The panel of a servicing extract at the date and the month end before it, then its calculation table."""
-    present = {report.table: frozenset(report.present) for report in tape.files}
-    if definition.dpd_method in (DpdMethod.MONTHLY_MBA, DpdMethod.MONTHLY_OTS) and (
-        "frequency" not in present["loans"]
-    ):
-        raise InputError(
-            f"{definition.dpd_method} counts monthly loans, and the tape does not say which are",
-            code="TAPE-109",
-            where=tape.path,
-            hint="map the column `frequency`, or choose another definition",
-        )
-    relations = {report.table: report.accepted_relation for report in tape.files}
-    for name, query in panel.normal_views(relations, present, currency).items():
-        engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
-    query = panel.panel_query(definition, [month_end_before(day), day], currency)
-    engine.execute(exp.Create(this=exp.to_table("panel"), kind="TABLE", expression=query, replace=True))
-    for code, text, check in SERVICING_CHECKS:
-        count, amount = engine.rows(filled(check, day=date_node(day)))[0]
-        if count:
-            warnings.append(
-                Warned(code=code, text=text, count=int(count), amount=None if amount is None else Decimal(amount))
-            )
-    return servicing_calculation(tuple(present["loans"]), definition, day, currency)
+    """The panel of a servicing extract at the date, with what happened since the month end before it."""
+    before = month_end_before(day)
+    make_panel(tape, engine, definition, [before, day], currency)
+    warnings += servicing_warnings(engine, day)
+    return panel_calculation(tape.file("loans").present, definition, [day], [before])

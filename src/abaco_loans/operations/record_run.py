@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -103,7 +103,7 @@ class RunRecorder:
         )
         now = self.tools.clock.now()
         evaluation = calculated.evaluation
-        values = [self._kpi_row(result, now) for result in (*evaluation.overall, *evaluation.segments)]
+        values = [self.kpi_row(result, self.as_of, now) for result in (*evaluation.overall, *evaluation.segments)]
         events = self._events(calculated, publication)
         return self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
 
@@ -163,13 +163,39 @@ class RunRecorder:
             self._event("outputs.published", dict(place)),
         ]
 
-    def _kpi_row(self, result: KpiResult, now: datetime) -> KpiRow:
+    def finish_panel(
+        self,
+        values: Sequence[KpiRow],
+        publication: Publication,
+        facts: Mapping[str, object],
+        warnings: Sequence[Mapping[str, object]],
+        timings: Mapping[str, float],
+        attempt: int,
+    ) -> RunRecord:
+        """The panel is done: the values of all its dates and its events, in one transaction."""
+        finish = RunFinish(
+            rows=self._rows(),
+            output_folder=publication.folder,
+            manifest_sha256=publication.manifest_sha256,
+            timings=timings,
+            warnings=warnings,
+        )
+        place = {"folder": publication.folder, "manifest_sha256": publication.manifest_sha256}
+        events = [
+            self._event("ingestion.finished", {"layout": self.tape.layout, **self.tape.row_counts}),
+            self._event("panel.built", {**facts, "definition": self.definition.as_dict()}),
+            self._event("outputs.published", dict(place)),
+        ]
+        return self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
+
+    def kpi_row(self, result: KpiResult, as_of: date, now: datetime) -> KpiRow:
+        """A result as it is recorded."""
         return KpiRow(
             run_id=self.run_id,
             kpi_id=result.kpi.id,
             segment=result.segment,
             segment_value=result.segment_value,
-            as_of=self.as_of,
+            as_of=as_of,
             recorded_at=now,
             definition=self.definition.name,
             release=self.release.name,

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
+from abaco_loans.operations.begin_run import Begun, begin_run
 from abaco_loans.operations.calculate import Calculated, calculate, choose_date
 from abaco_loans.operations.judge_rows import Warned, over_limit
 from abaco_loans.operations.read_tape import ReadTape, StagedTape, load_tape, stage_tape
 from abaco_loans.operations.record_run import RunRecorder
-from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.tools import Records, Tools
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.operations.write_outputs import write_outputs
@@ -38,7 +38,6 @@ from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.runs import RunRecord
 from abaco_loans.releases.release import Release, run_identity
-from abaco_loans.sources.stage import Staging
 from abaco_loans.tape.definition import Definition
 
 REFUSED = "RUN-103"
@@ -86,8 +85,13 @@ class _Stopwatch:
         self._last = now
 
 
-def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
+def run_tape(request: RunRequest, tools: Tools, begun: Begun | None = None) -> RunOutcome:
     """Run one tape through the four phases.
+
+    Args:
+        request: what is asked for.
+        tools: engine, records, keys.
+        begun: the run's folder and the copying of the tape, where they have begun already.
 
     Raises:
         InputError: the tape breaks the contract as a whole, or too much of it was refused.
@@ -96,7 +100,7 @@ def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
     """
     try:
         with world(tools.workspace.root):
-            return _run_tape(request, tools)
+            return _run_tape(request, tools, begun)
     except MemoryError as error:
         raise _out_of_memory() from error
     except InputError as error:
@@ -107,12 +111,12 @@ def run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
         raise
 
 
-def _run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
+def _run_tape(request: RunRequest, tools: Tools, begun: Begun | None) -> RunOutcome:
     watch = _Stopwatch()
     with ExitStack() as stack:
-        scratch = stack.enter_context(scratch_folder(tools.workspace))
         tools.progress(f"copying {request.path.name}")
-        begun = None if request.path.is_dir() else Staging(request.path, scratch)
+        begun = begun or stack.enter_context(begin_run(tools.workspace, request.path))
+        scratch = begun.scratch
         release = tools.workspace.release(request.release)
         engine = _LazyEngine(lambda: tools.open_engine(scratch, [scratch]))
         stack.callback(engine.close)
@@ -125,7 +129,7 @@ def _run_tape(request: RunRequest, tools: Tools) -> RunOutcome:
             engine.get,
             layout=request.layout,
             mapping=request.mapping,
-            begun=begun,
+            begun=begun.staging,
         )
         definition = release.definition(request.definition, staged.mapping.layout)
         watch.mark("staging")
@@ -241,7 +245,7 @@ def _run(
 ) -> RunOutcome:
     tape = load_tape(staged, engine, tools.key, scratch, tools.progress)
     watch.mark("ingestion")
-    refusal = _too_much(tape, strict=request.strict)
+    refusal = too_much(tape, strict=request.strict)
     if refusal:
         day = _date_of_refused(tape, engine, request, tools)
         _recorder(tape, day, definition, release, tools, records).refuse(refusal, engine, scratch)
@@ -258,14 +262,14 @@ def _run(
     lost = records.reader.get(recorder.run_id)
     if lost is not None and lost.status != "finished":
         lost = None
-    with _publishing(tools):
+    with publishing(tools):
         _sweep(tools.workspace, records)
         start = lost or recorder.start()
     try:
         record, publication = _output(recorder, calculated, engine, scratch, start, request, watch)
     except BaseException as error:
         if lost is None:
-            _record_failure(error, recorder.run_id, start.attempt, records)
+            record_failure(error, recorder.run_id, start.attempt, records)
         raise
     watch.mark("record")
     return RunOutcome(
@@ -300,7 +304,7 @@ def _output(
             staging, recorder.tape, calculated, recorder.release, engine, tools.key, csv_too=request.csv_too
         )
     watch.mark("output")
-    with _publishing(tools):
+    with publishing(tools):
         folder = f"{calculated.as_of.isoformat()}/{recorder.run_id}"
         publication = publish(
             tools.workspace.outputs, staging, folder, restricted=restricted, facts=recorder.facts(start)
@@ -310,7 +314,7 @@ def _output(
         return recorder.finish(calculated, publication, watch.seconds, start.attempt), publication
 
 
-def _record_failure(error: BaseException, run_id: str, attempt: int, records: Records) -> None:
+def record_failure(error: BaseException, run_id: str, attempt: int, records: Records) -> None:
     """Mark the run as failed, whatever broke it. Where even that fails, the next attempt takes it over."""
     told = error if isinstance(error, AbacoError) else None
     if isinstance(error, MemoryError):
@@ -343,7 +347,7 @@ def _recorder(
     )
 
 
-def _publishing(tools: Tools) -> AbstractContextManager[None]:
+def publishing(tools: Tools) -> AbstractContextManager[None]:
     """Held while folders appear or disappear under ``outputs/``."""
     timeout_s = tools.workspace.settings.lock_timeout_s
     return exclusive(tools.workspace.locks / "publish.lock", clock=tools.clock, who=tools.who, timeout_s=timeout_s)
@@ -357,7 +361,7 @@ def _date_of_refused(tape: ReadTape, engine: Engine, request: RunRequest, tools:
         return request.as_of or tools.clock.now().date()
 
 
-def _too_much(tape: ReadTape, *, strict: bool) -> InputError | None:
+def too_much(tape: ReadTape, *, strict: bool) -> InputError | None:
     """The error that stops a run whose quarantine is too large, or any in strict mode."""
     for report in tape.files:
         why = over_limit(report, tape.contract)

@@ -1,4 +1,7 @@
-"""A workspace: the folder in which a lender's releases, keys, records and outputs live."""
+"""A workspace: the folder in which a lender's releases, keys, records and outputs live.
+
+Imports little, so that a run can begin to copy its tape early; what needs the SQL library is imported where used.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from abaco_loans.errors import ConfigError, UsageError, WorldError
 from abaco_loans.outputs.publish import sync, world
-from abaco_loans.releases.release import Release, read_release
 from abaco_loans.settings import Settings, read_settings
 from abaco_loans.strict_yaml import parse
-from abaco_loans.tape.masking import MaskingKey, key_version
+
+if TYPE_CHECKING:
+    from abaco_loans.portfolio.policy import Policy
+    from abaco_loans.releases.release import Release
+    from abaco_loans.tape.masking import MaskingKey
 
 SETTINGS_FILE = "abaco.yml"
+PORTFOLIO_FILE = "portfolio.yml"
 KEY_VARIABLE = "ABACO_MASKING_KEY"
 _KEY_BYTES = 32
 _SETTINGS_TEXT = """\
@@ -71,6 +79,8 @@ class Workspace:
         Raises:
             ConfigError: ``REL-103`` there is no such release; or what a file of it says wrong.
         """
+        from abaco_loans.releases.release import read_release
+
         chosen = name or self.settings.release
         folder = self.root / "releases" / chosen
         known = sorted(path.name for path in (self.root / "releases").glob("*") if path.is_dir())
@@ -81,7 +91,19 @@ class Workspace:
                 where=str(folder.parent),
                 hint=f"releases are {', '.join(known) or 'none: run `abaco init` in a new folder'}",
             )
-        return read_release(chosen, read_texts(folder))
+        files = read_texts(folder)
+        return read_release(chosen, {path: text for path, text in files.items() if path != PORTFOLIO_FILE})
+
+    def policy(self, release: str) -> Policy:
+        """Provisions, borrowing base and covenants of a release; empty where it has no ``portfolio.yml``.
+
+        Raises:
+            ConfigError: what the file says wrong.
+        """
+        from abaco_loans.portfolio.policy import Policy, read_policy
+
+        text = read_texts(self.root / "releases" / release).get(PORTFOLIO_FILE)
+        return read_policy(parse(text, name=f"releases/{release}/{PORTFOLIO_FILE}")) if text else Policy()
 
     def masking_key(self, environment: Mapping[str, str]) -> MaskingKey:
         """The key that personal data is masked with: from the environment, or the key file.
@@ -89,6 +111,8 @@ class Workspace:
         Raises:
             ConfigError: ``KEY-101`` missing, too short, or open to others.
         """
+        from abaco_loans.tape.masking import MaskingKey, key_version
+
         text, where = environment.get(KEY_VARIABLE), KEY_VARIABLE
         if text is None:
             path = self.root / self.settings.masking_key_file

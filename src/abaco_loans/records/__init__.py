@@ -1,5 +1,4 @@
 """Runs, KPI history and the audit ledger.
 
-``runs``, ``ledger``, ``anchors`` and ``locks`` are light; ``store`` imports SQLAlchemy (190 ms): import it
-only where records are needed.
+All of it is light to import; SQLAlchemy and Alembic (0.5 s) are imported to migrate a database, and then only.
 """

@@ -1,23 +1,28 @@
-"""One database: how it is opened, how its transactions begin, and what its failures mean to a person."""
+"""One database: how it is opened, how its transactions begin, and what its failures mean to a person.
+
+Spoken to through the driver alone (``sqlite3``, ``psycopg``): SQLAlchemy is imported only to migrate.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 from abaco_loans.errors import ConfigError, InvariantError, WorldError
+from abaco_loans.records import statements
+
+Row: TypeAlias = dict[str, Any]
+# A connection of the driver, sqlite3 or psycopg: both have execute, executemany, commit, rollback and close.
+Handle: TypeAlias = Any
 
 # Held by every writing transaction on PostgreSQL until it ends ("abaco" in ASCII).
 _ADVISORY_KEY = 0x616261636F
@@ -44,8 +49,37 @@ def journal_mode_for(version: tuple[int, ...]) -> JournalMode:
     return JournalMode(journal="delete", synchronous="extra", wal_reset_bug=version >= (3, 7))
 
 
+class Connection:
+    """A transaction under way: takes `statements`, gives rows as dictionaries."""
+
+    def __init__(self, handle: Handle, backend: str) -> None:
+        self._handle = handle
+        self.backend = backend
+
+    def rows(self, statement: str, **values: Any) -> list[Row]:
+        """The rows of a statement; none for one that gives no rows."""
+        cursor = self._handle.execute(self._spelled(statement), values)
+        if cursor.description is None:
+            return []
+        names = [item[0] for item in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def first(self, statement: str, **values: Any) -> Row | None:
+        """The first row, or None."""
+        found = self.rows(statement, **values)
+        return found[0] if found else None
+
+    def add(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run a statement once for each of the rows."""
+        self._handle.cursor().executemany(self._spelled(statement), rows)
+
+    def _spelled(self, statement: str) -> str:
+        """The statement as the driver wants it: psycopg writes ``:name`` as ``%(name)s``."""
+        return statement if self.backend == "sqlite" else re.sub(r":([a-z_0-9]+)", r"%(\1)s", statement)
+
+
 class Database:
-    """A SQLAlchemy engine whose transactions are either reading or writing, and whose errors are ours.
+    """A database whose transactions are either reading or writing, and whose errors are ours.
 
     Args:
         url: ``sqlite:///file`` or ``postgresql://...``.
@@ -57,38 +91,38 @@ class Database:
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise _bad_url("the records URL cannot be read") from error
+        scheme, _, rest = url.partition("://")
         self.timeout_s = timeout_s
-        self.backend = parsed.get_backend_name()
+        self.backend = scheme.partition("+")[0]
         self.path: Path | None = None
+        self._idle: list[Handle] = []
         if self.backend == "sqlite":
-            if parsed.database in (None, "", ":memory:"):
+            if not rest.startswith("/") or rest in ("/", "/:memory:"):
                 raise _bad_url("records need a file, not SQLite in memory")
-            self.path = Path(str(parsed.database))
+            self.path = Path(rest[1:])
             self.where = str(self.path)
-            self.engine = self._sqlite(self.path)
+            self._errors: Any = sqlite3
+            _make_private(self.path)
         elif self.backend == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-            self.where = parsed.set(query={}).render_as_string(hide_password=True)
             try:
-                self.engine = create_engine(parsed, pool_pre_ping=True)
-            except (ModuleNotFoundError, NoSuchModuleError) as error:
+                import psycopg
+            except ModuleNotFoundError as error:
                 raise _bad_url("PostgreSQL needs psycopg; install abaco-loans[postgres]") from error
+            self._url = f"postgresql://{rest}"
+            self.where = _without_secrets(self._url)
+            self._errors = psycopg
         else:
             raise _bad_url(f"records cannot be kept in {self.backend!r}")
-        self._writer = self.engine.execution_options(abaco_write=True)
 
     def close(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
+        while self._idle:
+            self._idle.pop().close()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads; what it sees does not move (on SQLite)."""
-        with self._translated(), self.engine.begin() as connection:
+        with self._transaction(writes=False) as connection:
             yield connection
 
     @contextmanager
@@ -98,51 +132,72 @@ class Database:
         Raises:
             WorldError: REC-101 another writer stayed longer than ``timeout_s``; REC-102 to REC-109 see docs.
         """
-        with self._translated(), self._writer.begin() as connection:
-            if self.backend == "postgresql":
-                wait = {"wait": f"{int(self.timeout_s * 1000)}ms"}
-                connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), wait)
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
+        with self._transaction(writes=True) as connection:
             yield connection
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        with self.translated():
+            handle = self._taken()
+            try:
+                yield self.begin(handle, writes=writes)
+                handle.commit()
+            except BaseException:
+                # Closing undoes the transaction, whatever state a failure left the connection in.
+                handle.close()
+                raise
+            self._idle.append(handle)
+
+    def begin(self, handle: Handle, *, writes: bool) -> Connection:
+        """Begin a transaction on a connection of the driver; whoever asks must end it."""
+        connection = Connection(handle, self.backend)
+        connection.rows(statements.BEGIN_TO_WRITE[self.backend] if writes else statements.BEGIN_TO_READ)
+        if writes and self.backend == "postgresql":
+            connection.rows(statements.WAIT_AT_MOST, wait=f"{int(self.timeout_s * 1000)}ms")
+            connection.rows(statements.WRITE_ALONE, key=_ADVISORY_KEY)
+        return connection
+
+    def connect(self) -> Handle:
+        """A new connection of the driver, without a transaction. The drivers' own BEGIN is off: it is ours to say."""
+        if self.path is None:
+            return self._errors.connect(self._url, autocommit=True)
+        handle = sqlite3.connect(self.path, timeout=self.timeout_s, isolation_level=None, check_same_thread=False)
+        try:
+            _set_up(handle, journal_mode_for(sqlite3.sqlite_version_info), self.path)
+        except BaseException:
+            handle.close()
+            raise
+        return handle
+
+    def _taken(self) -> Handle:
+        while self._idle:
+            handle = self._idle.pop()
+            if self.backend == "sqlite":
+                return handle
+            try:  # the server may have gone away since
+                handle.execute("SELECT 1")
+            except self._errors.Error:
+                handle.close()
+            else:
+                return handle
+        return self.connect()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turns the driver's failures into ours."""
         try:
             yield
-        except IntegrityError as error:
-            raise InvariantError(f"the database refused a row: {error.orig}") from error
-        except (DBAPIError, sqlite3.Error, PoolTimeout) as error:
+        except self._errors.IntegrityError as error:
+            raise InvariantError(f"the database refused a row: {error}") from error
+        except self._errors.Error as error:
             raise self._told(error) from error
 
     def _told(self, error: Exception) -> WorldError:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, sqlite3.Error):
-            code, what, hint = _sqlite_failure(cause, self.path or Path(), self.timeout_s)
+        if isinstance(error, sqlite3.Error):
+            code, what, hint = _sqlite_failure(error, self.path or Path(), self.timeout_s)
         else:
-            code, what, hint = _postgres_failure(cause, self.timeout_s)
+            code, what, hint = _postgres_failure(error, self.timeout_s)
         return WorldError(what, code=code, where=self.where, hint=hint)
-
-    def _sqlite(self, path: Path) -> Engine:
-        _make_private(path)
-        engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": self.timeout_s})
-        wanted = journal_mode_for(sqlite3.sqlite_version_info)
-
-        @event.listens_for(engine, "connect")
-        def _connect(handle: Any, _entry: ConnectionPoolEntry) -> None:
-            # The driver's own BEGIN comes after the first read, and not at all before DDL: it is ours to say.
-            handle.isolation_level = None
-            try:
-                _set_up(handle, wanted, path)
-            except BaseException:
-                handle.close()
-                raise
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            writes = connection.get_execution_options().get("abaco_write", False)
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-        return engine
 
 
 def _make_private(path: Path) -> None:
@@ -223,7 +278,7 @@ def _room(path: Path) -> str:
 def _postgres_failure(error: BaseException | None, timeout_s: float) -> tuple[str, str, str]:
     state = str(getattr(error, "sqlstate", None) or "")
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if state == "55P03" or isinstance(error, PoolTimeout):
+    if state == "55P03":
         return "REC-101", f"the records are locked: waited {timeout_s:g} s for another writer", "try again"
     if state == "25006":
         return "REC-102", "the records database is read-only", "connect to the primary server"
@@ -245,6 +300,18 @@ def _postgres_failure(error: BaseException | None, timeout_s: float) -> tuple[st
             "check that it runs, and the URL and password",
         )
     return "REC-100", f"the records failed: {said}", "see `abaco doctor`"
+
+
+def _without_secrets(url: str) -> str:
+    """The URL as it may be shown: no password, no query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _bad_url("the records URL cannot be read") from error
+    account, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = account.partition(":")
+    shown = f"{user}{':***' if colon else ''}{at}{host}"
+    return urlunsplit(parts._replace(netloc=shown, query="", fragment=""))
 
 
 def _bad_url(what: str) -> ConfigError:

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
-
 from abaco_loans.errors import InvariantError
-from abaco_loans.records.database import Database
+from abaco_loans.records import statements
+from abaco_loans.records.database import Connection, Database, Row
 from abaco_loans.records.ledger import GENESIS, Event, NewEvent, canonical, chained
-from abaco_loans.records.schema import events
 
 # Short transactions: on a rollback journal a long reader keeps writers out.
 _PAGE = 1000
@@ -28,26 +26,24 @@ def append(connection: Connection, new: Sequence[NewEvent], *, at: datetime, act
         seq, head = event.seq, event.hash
     if made:
         rows = [event.as_dict() | {"payload": canonical(event.payload).decode()} for event in made]
-        connection.execute(insert(events), rows)
+        connection.add(statements.ADD_EVENT, rows)
     return tuple(made)
 
 
 def read_head(connection: Connection) -> tuple[int, str]:
     """``(count, head)``: how many events there are and the hash of the last one."""
-    last = connection.execute(select(events.c.seq, events.c.hash).order_by(events.c.seq.desc()).limit(1)).first()
-    return (last.seq, last.hash) if last else (0, GENESIS)
+    last = connection.first(statements.LAST_EVENT)
+    return (last["seq"], last["hash"]) if last else (0, GENESIS)
 
 
 def read_events(database: Database, *, after_seq: int = 0) -> Iterator[Event]:
     """All events after ``after_seq``, in order; a page a transaction."""
     while True:
         with database.read() as connection:
-            page = connection.execute(
-                select(events).where(events.c.seq > after_seq).order_by(events.c.seq).limit(_PAGE)
-            ).all()
+            page = connection.rows(statements.EVENTS_AFTER, after_seq=after_seq, page=_PAGE)
         for row in page:
             yield _event(row)
-            after_seq = row.seq
+            after_seq = row["seq"]
         if len(page) < _PAGE:
             return
 
@@ -63,8 +59,8 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _event(row: Row[Any]) -> Event:
-    return Event(**(dict(row._mapping) | {"payload": _payload(row.payload)}))
+def _event(row: Row) -> Event:
+    return Event(**(row | {"payload": _payload(row["payload"])}))
 
 
 def _payload(text: Any) -> Any:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect, text
-
 from abaco_loans.errors import WorldError
+from abaco_loans.records import statements
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.migrations import HEAD, REVISIONS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from abaco_loans.clock import Clock
-    from abaco_loans.records.database import Database
+    from abaco_loans.records.database import Connection, Database
 
 
 def bring_up_to_date(database: Database, *, clock: Clock, actor: str) -> None:
-    """Migrate to :data:`HEAD` when the schema is missing or older; otherwise only look (no Alembic import).
+    """Migrate to :data:`HEAD` when the schema is missing or older; otherwise only look (SQLAlchemy and
+    Alembic are not imported).
 
     One transaction under a kernel lock (SQLite) or an advisory lock (PostgreSQL): killed at any point, it
     leaves the old or the new schema, whole.
@@ -32,20 +30,15 @@ def bring_up_to_date(database: Database, *, clock: Clock, actor: str) -> None:
         if _is_current(stored_revision(connection), database.where):
             return
     lock = database.path.with_name(database.path.name + ".migration-lock") if database.path else None
-    with (
-        exclusive(lock, timeout_s=60.0, who=f"{actor}: schema migration", clock=clock) if lock else nullcontext(),
-        database.write() as connection,
-    ):
-        if not _is_current(stored_revision(connection), database.where):
-            _upgrade(connection)
+    with exclusive(lock, timeout_s=60.0, who=f"{actor}: schema migration", clock=clock) if lock else nullcontext():
+        _upgrade(database)
 
 
 def stored_revision(connection: Connection) -> str:
     """The schema revision in the database; empty when there is none yet."""
-    if not inspect(connection).has_table("alembic_version"):
+    if not connection.rows(statements.HAS_REVISION[connection.backend]):
         return ""
-    rows = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    return ",".join(str(row) for row in rows)
+    return ",".join(str(row["version_num"]) for row in connection.rows(statements.REVISION))
 
 
 def _is_current(revision: str, where: str) -> bool:
@@ -59,12 +52,25 @@ def _is_current(revision: str, where: str) -> bool:
     return revision == HEAD
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(database: Database) -> None:
+    """Upgrade in one writing transaction of the database, which SQLAlchemy sees for Alembic and ends."""
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import DBAPIError
 
     config = Config()
     config.set_main_option("script_location", "abaco_loans.records:migrations")
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    dialect = {"sqlite": "sqlite://", "postgresql": "postgresql+psycopg://"}[database.backend]
+    with database.translated():
+        handle = database.connect()
+        engine = create_engine(dialect, creator=lambda: handle, poolclass=NullPool)
+        try:
+            with engine.connect() as seen, seen.begin():
+                connection = database.begin(handle, writes=True)
+                if not _is_current(stored_revision(connection), database.where):
+                    config.attributes["connection"] = seen
+                    command.upgrade(config, "head")
+        except DBAPIError as error:
+            raise error.orig or error from error

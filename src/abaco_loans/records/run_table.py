@@ -8,12 +8,10 @@ from dataclasses import fields
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
-
 from abaco_loans.clock import Clock
 from abaco_loans.errors import ConfigError, InvariantError, WorldError
-from abaco_loans.records import run_rows
-from abaco_loans.records.database import Database
+from abaco_loans.records import run_rows, statements
+from abaco_loans.records.database import Connection, Database, Row
 from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.ledger_table import append, moment
 from abaco_loans.records.runs import (
@@ -27,7 +25,6 @@ from abaco_loans.records.runs import (
     RunStart,
     RunStatus,
 )
-from abaco_loans.records.schema import events, kpi_values, quarantine_counts, releases, runs
 
 _START_FIELDS = [field.name for field in fields(RunStart)]
 # Cleared when a run begins, again or for the first time.
@@ -46,29 +43,33 @@ class SqlRunReader:
     def get(self, run_id: str) -> RunRecord | None:
         """The run, or None."""
         with self._database.read() as connection:
-            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+            row = connection.first(statements.RUN, run_id=run_id)
         return self._record(row) if row else None
 
     def list(self, limit: int = 50) -> tuple[RunRecord, ...]:
         """Runs, the one that changed last first."""
         with self._database.read() as connection:
-            rows = connection.execute(select(runs).order_by(runs.c.event_seq.desc()).limit(limit)).all()
+            rows = connection.rows(statements.RUNS_LATEST_FIRST, limit=limit)
         return tuple(self._record(row) for row in rows)
 
     def latest_finished(self) -> RunRecord | None:
-        """The run that finished last, or None."""
-        query = select(runs).where(runs.c.status == "finished").order_by(runs.c.event_seq.desc()).limit(1)
+        """The run that finished last, or None. Panels do not count."""
         with self._database.read() as connection:
-            row = connection.execute(query).first()
+            row = connection.first(statements.LAST_FINISHED)
+        return self._record(row) if row else None
+
+    def latest_panel(self) -> RunRecord | None:
+        """The panel that finished last, or None."""
+        with self._database.read() as connection:
+            row = connection.first(statements.LAST_PANEL)
         return self._record(row) if row else None
 
     def kpi_values(self, run_id: str) -> tuple[KpiRow, ...]:
         """All values of a run, in the order in which they were written."""
-        query = select(kpi_values).where(kpi_values.c.run_id == run_id).order_by(kpi_values.c.id)
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
+            rows = connection.rows(statements.VALUES_OF_RUN, run_id=run_id)
             sealed = _sealed_in_ledger(connection, run_id)
-        if sealed.get("values_sha256", run_rows.digest([])) != run_rows.digest([row.seal for row in rows]):
+        if sealed.get("values_sha256", run_rows.digest([])) != run_rows.digest([row["seal"] for row in rows]):
             raise self._damaged(f"the KPI values of run {run_id}")
         return tuple(self._value(row) for row in rows)
 
@@ -76,49 +77,28 @@ class SqlRunReader:
         self, kpi_id: str, *, segment: str = "", segment_value: str = "", as_of: date | None = None
     ) -> tuple[KpiRow, ...]:
         """Everything ever said of a KPI, by as-of date and then in the order it was said."""
-        table = kpi_values.c
-        query = (
-            select(kpi_values)
-            .where(table.kpi_id == kpi_id, table.segment == segment, table.segment_value == segment_value)
-            .order_by(table.as_of, table.id)
-        )
-        if as_of is not None:
-            query = query.where(table.as_of == as_of.isoformat())
+        day = as_of and as_of.isoformat()
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
+            rows = connection.rows(
+                statements.HISTORY, kpi_id=kpi_id, segment=segment, segment_value=segment_value, as_of=day
+            )
         return tuple(self._value(row) for row in rows)
 
     def previous_values(self, *, before: date, definition: str, release: str | None = None) -> dict[str, KpiRow]:
         """Overall values, by KPI, of the finished run with the latest as-of date before ``before``."""
-        query = (
-            select(runs.c.run_id, runs.c.as_of)
-            .where(
-                runs.c.status == "finished",
-                runs.c.as_of < before.isoformat(),
-                runs.c.definition == definition,
-            )
-            .order_by(runs.c.as_of.desc(), runs.c.event_seq.desc())
-            .limit(1)
-        )
-        if release is not None:
-            query = query.where(runs.c.release == release)
         with self._database.read() as connection:
-            found = connection.execute(query).first()
+            found = connection.first(
+                statements.FINISHED_BEFORE, before=before.isoformat(), definition=definition, release=release
+            )
         if found is None:
             return {}
-        day = date.fromisoformat(found.as_of)
-        return {row.kpi_id: row for row in self.kpi_values(found.run_id) if row.segment == "" and row.as_of == day}
+        day = date.fromisoformat(found["as_of"])
+        return {row.kpi_id: row for row in self.kpi_values(found["run_id"]) if row.segment == "" and row.as_of == day}
 
     def quarantine_counts(self, run_id: str) -> tuple[QuarantineCount, ...]:
         """The counts of the run's latest attempt, by file, column and code."""
-        table = quarantine_counts.c
-        query = (
-            select(quarantine_counts)
-            .join(runs, (runs.c.run_id == table.run_id) & (runs.c.attempt == table.attempt))
-            .where(table.run_id == run_id)
-        )
         with self._database.read() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(query)]
+            rows = connection.rows(statements.COUNTS_OF_RUN, run_id=run_id)
             sealed = _sealed_in_ledger(connection, run_id)
         if sealed.get("counts_sha256", run_rows.counts_digest([])) != run_rows.counts_digest(rows):
             raise self._damaged(f"the quarantine counts of run {run_id}")
@@ -128,31 +108,32 @@ class SqlRunReader:
     def faults(self) -> tuple[str, ...]:
         """Every run whose record, values or counts are not what was written; all runs are read."""
         with self._database.read() as connection:
-            rows = connection.execute(select(runs).order_by(runs.c.event_seq)).all()
-            sealed = {row.run_id: _sealed_in_ledger(connection, row.run_id) for row in rows}
+            rows = connection.rows(statements.RUNS_IN_ORDER)
+            sealed = {row["run_id"]: _sealed_in_ledger(connection, row["run_id"]) for row in rows}
         found = []
         for row in rows:
+            run_id = row["run_id"]
             try:
-                if sealed[row.run_id].get("seal") != row.seal:
-                    raise self._damaged(f"run {row.run_id}")
+                if sealed[run_id].get("seal") != row["seal"]:
+                    raise self._damaged(f"run {run_id}")
                 self._record(row)
-                self.kpi_values(row.run_id)
-                self.quarantine_counts(row.run_id)
+                self.kpi_values(run_id)
+                self.quarantine_counts(run_id)
             except WorldError as error:
                 if error.code != "REC-105":
                     raise
                 found.append(error.what)
         return tuple(found)
 
-    def _record(self, row: Row[Any]) -> RunRecord:
-        if run_rows.seal(row._mapping, run_rows.RUN_SEALED) != row.seal:
-            raise self._damaged(f"run {row.run_id}")
-        return run_rows.record(row._mapping)
+    def _record(self, row: Row) -> RunRecord:
+        if run_rows.seal(row, run_rows.RUN_SEALED) != row["seal"]:
+            raise self._damaged(f"run {row['run_id']}")
+        return run_rows.record(row)
 
-    def _value(self, row: Row[Any]) -> KpiRow:
-        if run_rows.seal(row._mapping, run_rows.VALUE_SEALED) != row.seal:
-            raise self._damaged(f"value {row.kpi_id} of run {row.run_id}")
-        return run_rows.value(row._mapping)
+    def _value(self, row: Row) -> KpiRow:
+        if run_rows.seal(row, run_rows.VALUE_SEALED) != row["seal"]:
+            raise self._damaged(f"value {row['kpi_id']} of run {row['run_id']}")
+        return run_rows.value(row)
 
     def _damaged(self, what: str) -> WorldError:
         return WorldError(
@@ -175,19 +156,15 @@ class SqlRunWriter:
         """Begin a run (``run.started``), or begin it again (``run.restarted``, attempt + 1)."""
         given = {name: getattr(start, name) for name in _START_FIELDS} | {"as_of": start.as_of.isoformat()}
         with self._database.write() as connection:
-            old = connection.execute(select(runs).where(runs.c.run_id == start.run_id)).first()
+            old = connection.first(statements.RUN, run_id=start.run_id)
             if old is None:
                 row, action = given | _BLANK | {"attempt": 1}, "run.started"
             else:
-                _same_run(old._mapping, given)
-                row, action = given | _BLANK | {"attempt": old.attempt + 1}, "run.restarted"
+                _same_run(old, given)
+                row, action = given | _BLANK | {"attempt": old["attempt"] + 1}, "run.restarted"
             row["started_at"] = moment(self._clock.now())
             record = self._move(connection, old, row, "running", action, {}, events)
-            connection.execute(
-                update(releases)
-                .where(releases.c.name == start.release, releases.c.first_run_at.is_(None))
-                .values(first_run_at=row["started_at"])
-            )
+            connection.rows(statements.FIRST_RUN_OF_RELEASE, name=start.release, at=row["started_at"])
         return record
 
     def finish(
@@ -246,11 +223,11 @@ class SqlRunWriter:
         """Record a release; True when it is new. See :class:`~abaco_loans.records.runs.RunWriter`."""
         given = {"kind": kind, "role": role, "meaning_digest": meaning_digest, "policy_digest": policy_digest}
         with self._database.read() as connection:
-            old = connection.execute(select(releases).where(releases.c.name == name)).first()
-        if old is not None and all(old._mapping[key] == value for key, value in given.items()):
+            old = connection.first(statements.RELEASE, name=name)
+        if old is not None and all(old[key] == value for key, value in given.items()):
             return False
         with self._database.write() as connection:
-            old = connection.execute(select(releases).where(releases.c.name == name)).first()
+            old = connection.first(statements.RELEASE, name=name)
             now = self._clock.now()
             if old is None:
                 made = given | {"name": name, "recorded_at": moment(now)}
@@ -260,14 +237,12 @@ class SqlRunWriter:
                     at=now,
                     actor=self._actor,
                 )
-                connection.execute(insert(releases).values(made))
+                connection.rows(statements.ADD_RELEASE, **made)
                 return True
-            if (old.kind, old.meaning_digest) != (kind, meaning_digest):
+            if (old["kind"], old["meaning_digest"]) != (kind, meaning_digest):
                 raise _changed_meaning(name, kind)
-            append(connection, _release_changes(name, old._mapping, given), at=now, actor=self._actor)
-            connection.execute(
-                update(releases).where(releases.c.name == name).values(role=role, policy_digest=policy_digest)
-            )
+            append(connection, _release_changes(name, old, given), at=now, actor=self._actor)
+            connection.rows(statements.AMEND_RELEASE, name=name, role=role, policy_digest=policy_digest)
         return False
 
     def _end(
@@ -283,36 +258,36 @@ class SqlRunWriter:
     ) -> RunRecord:
         count_rows = [run_rows.count_columns(count) for count in counts]
         with self._database.write() as connection:
-            old = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
-            if old is not None and attempt is not None and old.attempt != attempt:
+            old = connection.first(statements.RUN, run_id=run_id)
+            if old is not None and attempt is not None and old["attempt"] != attempt:
                 raise WorldError(
-                    f"run {run_id} was taken over: attempt {old.attempt} began while attempt {attempt} stood still",
+                    f"run {run_id} was taken over: attempt {old['attempt']} began while attempt {attempt} stood still",
                     code="REC-109",
                     where=self._database.where,
                     hint="nothing to do: the later attempt records the result",
                 )
-            row = dict(old._mapping) if old else {}
+            row = dict(old) if old else {}
             row |= {"finished_at": moment(self._clock.now()), **more}
             facts = {**facts, "counts_sha256": run_rows.counts_digest(count_rows)}
             record = self._move(connection, old, row, to, f"run.{to}", facts, events)
             if count_rows:
                 key = {"run_id": run_id, "attempt": record.attempt}
-                connection.execute(insert(quarantine_counts), [count | key for count in count_rows])
+                connection.add(statements.ADD_COUNT, [count | key for count in count_rows])
             if values:
-                connection.execute(insert(kpi_values), list(values))
+                connection.add(statements.ADD_VALUE, values)
         return record
 
     def _move(
         self,
         connection: Connection,
-        old: Row[Any] | None,
+        old: Row | None,
         row: dict[str, Any],
         to: RunStatus,
         action: str,
         facts: Mapping[str, Any],
         extra: Sequence[NewEvent],
     ) -> RunRecord:
-        status = old.status if old else ""
+        status = old["status"] if old else ""
         if (status, to) not in MOVES or (old is None and action != "run.started"):
             raise InvariantError(f"run {row.get('run_id', '?')}: no move from {status or 'nothing'!r} to {to!r}")
         if any(event.action in STATE_ACTIONS for event in extra):
@@ -323,10 +298,7 @@ class SqlRunWriter:
         own = NewEvent(action=action, subject=row["run_id"], payload=payload)
         made = append(connection, [own, *extra], at=self._clock.now(), actor=self._actor)
         row["event_seq"] = made[0].seq
-        if old is None:
-            connection.execute(insert(runs).values(row))
-        else:
-            connection.execute(update(runs).where(runs.c.run_id == row["run_id"]).values(row))
+        connection.rows(statements.ADD_RUN if old is None else statements.MOVE_RUN, **row)
         return run_rows.record(row)
 
 
@@ -349,12 +321,8 @@ def _changed_meaning(name: str, kind: str) -> ConfigError:
 
 def _sealed_in_ledger(connection: Connection, run_id: str) -> dict[str, Any]:
     """What the event of the run's latest change says of it."""
-    query = (
-        select(events.c.payload)
-        .join(runs, runs.c.event_seq == events.c.seq)
-        .where(runs.c.run_id == run_id, events.c.subject == run_id)
-    )
-    text = connection.execute(query).scalar()
+    found = connection.first(statements.SEALED_IN_LEDGER, run_id=run_id)
+    text = found["payload"] if found else ""
     try:
         said = json.loads(text) if text else {}
     except ValueError:

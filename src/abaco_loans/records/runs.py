@@ -31,6 +31,9 @@ MOVES: frozenset[tuple[str, RunStatus]] = frozenset(
     }
 )
 
+# The id of a panel (values at many as-of dates under one id) begins so; that of a run at one date does not.
+PANEL_PREFIX = "panel-"
+
 # Events that the writer makes itself; callers add others.
 STATE_ACTIONS = frozenset({"run.started", "run.restarted", "run.finished", "run.refused", "run.failed"})
 
@@ -152,7 +155,11 @@ class RunReader(Protocol):
         ...
 
     def latest_finished(self) -> RunRecord | None:
-        """The run that finished last, or None."""
+        """The run that finished last, or None. Panels do not count."""
+        ...
+
+    def latest_panel(self) -> RunRecord | None:
+        """The panel that finished last, or None."""
         ...
 
     def kpi_values(self, run_id: str) -> tuple[KpiRow, ...]:
@@ -166,7 +173,7 @@ class RunReader(Protocol):
         ...
 
     def previous_values(self, *, before: date, definition: str, release: str | None = None) -> dict[str, KpiRow]:
-        """Overall values, by KPI, of the finished run with the latest as-of date before ``before``.
+        """Overall values, by KPI, of the finished run (no panel) with the latest as-of date before ``before``.
 
         Of two runs for one date, the one that finished last counts.
         """

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-
-from sqlalchemy import text
+from typing import Any
 
 from abaco_loans.clock import Clock
 from abaco_loans.records import ledger, ledger_table
 from abaco_loans.records.anchors import AnchorSet
-from abaco_loans.records.database import Database, JournalMode, journal_mode_for
+from abaco_loans.records.database import Connection, Database, JournalMode, journal_mode_for
 from abaco_loans.records.ledger import Event, LedgerVerdict, NewEvent
 from abaco_loans.records.migrate import bring_up_to_date, stored_revision
 from abaco_loans.records.run_table import SqlRunReader, SqlRunWriter
@@ -103,8 +102,8 @@ class Store:
         found: list[str] = []
         if self._database.backend == "sqlite":
             with self._database.read() as connection:
-                said = connection.execute(text("PRAGMA quick_check(20)")).scalars().all()
-            found = [f"database structure: {line}" for line in said if line != "ok"]
+                said = connection.rows("PRAGMA quick_check(20)")
+            found = [f"database structure: {line}" for row in said for line in row.values() if line != "ok"]
         return (*found, *self.reader.faults())
 
     def facts(self) -> StoreFacts:
@@ -113,12 +112,12 @@ class Store:
         with self._database.read() as connection:
             revision = stored_revision(connection)
             if sqlite:
-                journal = str(connection.execute(text("PRAGMA journal_mode")).scalar())
-                level = int(connection.execute(text("PRAGMA synchronous")).scalar() or 0)
+                journal = str(_only(connection, "PRAGMA journal_mode"))
+                level = int(_only(connection, "PRAGMA synchronous"))
                 version = sqlite3.sqlite_version
             else:
                 journal, level = "", 2
-                version = str(connection.execute(text("SHOW server_version")).scalar())
+                version = str(_only(connection, "SHOW server_version"))
         return StoreFacts(
             backend=self._database.backend,
             version=version,
@@ -128,6 +127,12 @@ class Store:
             synchronous=("off", "normal", "full", "extra")[level],
             wal_reset_bug=sqlite and journal_mode_for(sqlite3.sqlite_version_info).wal_reset_bug,
         )
+
+
+def _only(connection: Connection, statement: str) -> Any:
+    """The only value of the only row."""
+    ((value,),) = (row.values() for row in connection.rows(statement))
+    return value
 
 
 def open_store(url: str, *, clock: Clock, actor: str, timeout_s: float = 10.0) -> Store:

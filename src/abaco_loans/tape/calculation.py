@@ -159,7 +159,7 @@ _STATE = {
 
 _SNAPSHOT = """
 WITH rows AS (:rows), priced AS (
-  SELECT *, CASE WHEN currency = :reporting THEN 1 ELSE fx_rate END AS rate,
+  SELECT *, CAST(CASE WHEN currency = :reporting THEN 1 ELSE fx_rate END AS DECIMAL(38,8)) AS rate,
          outstanding_principal <= 0 OR (disbursed_principal > 0
            AND outstanding_principal < :dust_share * disbursed_principal) AS repaid
   FROM rows
@@ -188,70 +188,6 @@ SELECT loan_id, customer_id, currency, product, company, region, facility, term_
        CASE WHEN rate IS NULL THEN 1 ELSE 0 END AS unpriced,
        CASE WHEN restructured AND :at_risk AND balance_usd > 0 THEN 36500 ELSE dpd END AS risk_days
 FROM valued
-"""
-
-_SERVICING = """
-WITH rates AS (
-  SELECT currency, date AS since, rate, LEAD(date) OVER (PARTITION BY currency ORDER BY date) AS until
-  FROM servicing_rates
-), priced AS (
-  SELECT p.*, CASE WHEN p.currency = :reporting THEN 1 ELSE r.rate END AS rate
-  FROM panel p LEFT JOIN rates r ON r.currency = p.currency AND p.as_of >= r.since
-    AND (p.as_of < r.until OR r.until IS NULL)
-), later AS (
-  SELECT m.loan_id,
-         SUM(CASE WHEN m.date > p.ninety_at AND m.type = 'payment' THEN m.principal ELSE 0 END) AS recovered,
-         SUM(CASE WHEN m.date <= p.ninety_at THEN CASE m.type WHEN 'payment' THEN -m.principal
-               WHEN 'write_off' THEN 0 ELSE m.principal END + m.add_balance - m.reduce_balance ELSE 0 END)
-           AS balance_then,
-         MAX(CASE WHEN m.type = 'disbursement' THEN 1 ELSE 0 END) AS has_disbursement
-  FROM servicing_moves m JOIN panel p ON p.loan_id = m.loan_id AND p.as_of = :day
-  WHERE p.ninety_at IS NOT NULL AND m.date <= :day GROUP BY m.loan_id
-), scheduled AS (
-  SELECT s.loan_id,
-         SUM((s.principal + s.interest + s.fees + s.taxes + s.other)
-             * CASE WHEN l.currency = :reporting THEN 1 ELSE r.rate END) AS amount,
-         SUM(CASE WHEN l.currency = :reporting OR r.rate IS NOT NULL THEN 0 ELSE 1 END) AS unpriced
-  FROM servicing_schedules s
-  JOIN servicing_loans l ON l.loan_id = s.loan_id
-  JOIN (SELECT loan_id, MAX(valid_from) AS valid_from FROM servicing_schedules WHERE valid_from <= :day
-        GROUP BY loan_id) v ON v.loan_id = s.loan_id AND v.valid_from = s.valid_from
-  LEFT JOIN rates r ON r.currency = l.currency AND s.due_date >= r.since AND (s.due_date < r.until OR r.until IS NULL)
-  WHERE s.due_date > :month_start AND s.due_date <= :day GROUP BY s.loan_id
-)
-SELECT l.loan_id, l.customer_id, n.currency, l.product, l.company, l.region, l.facility, l.term_bucket,
-       l.amount_bucket, l.status, l.total_eligible_usd, l.cash_available_usd, l.interest_rate, n.days_past_due,
-       CAST(n.outstanding_principal * n.rate AS DECIMAL(18,4)) AS outstanding_usd,
-       CAST(n.written_off_balance * n.rate AS DECIMAL(18,4)) AS written_off_usd,
-       CAST(n.disbursed_usd AS DECIMAL(18,4)) AS disbursed_usd,
-       COALESCE(CAST(o.outstanding_principal * o.rate AS DECIMAL(18,4)), 0) AS opening_outstanding_usd,
-       CAST(n.disbursed_usd - COALESCE(o.disbursed_usd, 0) AS DECIMAL(18,4)) AS disbursed_in_period_usd,
-       CASE WHEN l.disbursement_date > :month_start THEN 1 ELSE 0 END AS opened_in_period,
-       CASE WHEN l.disbursement_date > :ninety_ago THEN 1 ELSE 0 END AS disbursed_last_90_days,
-       CAST(n.received_usd - COALESCE(o.received_usd, 0) AS DECIMAL(18,4)) AS received_in_period_usd,
-       CAST(COALESCE(c.amount, 0) AS DECIMAL(18,4)) AS scheduled_in_period_usd,
-       CAST(n.principal_paid_usd - COALESCE(o.principal_paid_usd, 0) AS DECIMAL(18,4))
-         AS principal_paid_in_period_usd,
-       CAST(n.interest_fees_usd - COALESCE(o.interest_fees_usd, 0) AS DECIMAL(18,4))
-         AS interest_fees_in_period_usd,
-       CASE WHEN n.written_off AND NOT COALESCE(o.written_off, FALSE)
-            THEN CAST(n.written_off_balance * n.rate AS DECIMAL(18,4)) ELSE 0 END AS written_off_in_period_usd,
-       CASE WHEN n.ninety_at IS NULL THEN 0 ELSE CAST((COALESCE(a.balance_then, 0)
-            + CASE WHEN COALESCE(a.has_disbursement, 0) = 1 THEN 0 ELSE l.disbursed_principal END) * n.rate
-            AS DECIMAL(18,4)) END AS reached_90_balance_usd,
-       CASE WHEN n.ninety_at IS NULL THEN 0
-            ELSE CAST(COALESCE(a.recovered, 0) * n.rate AS DECIMAL(18,4)) END AS recovered_after_90_usd,
-       CASE WHEN n.first_due_date + 30 <= :day THEN 1 ELSE 0 END AS first_due_30_days_ago,
-       CASE WHEN n.first_missed_at IS NOT NULL AND n.first_due_date + 30 <= :day THEN 1 ELSE 0 END
-         AS first_payment_default,
-       CASE WHEN n.rate IS NULL OR n.unpriced_moves > 0 OR c.unpriced > 0 THEN 1 ELSE 0 END AS unpriced,
-       CASE WHEN n.restructured AND :at_risk AND n.outstanding_principal > 0 THEN 36500
-            ELSE n.days_past_due END AS risk_days
-FROM priced n JOIN servicing_loans l ON l.loan_id = n.loan_id
-LEFT JOIN priced o ON o.loan_id = n.loan_id AND o.as_of = :month_start
-LEFT JOIN later a ON a.loan_id = n.loan_id
-LEFT JOIN scheduled c ON c.loan_id = n.loan_id
-WHERE n.as_of = :day
 """
 
 
@@ -286,7 +222,8 @@ def snapshot_calculation(
         optional |= {"disbursed_usd", "disbursed_in_period_usd"}
     if "disbursement_date" not in present:
         optional |= {"disbursed_in_period_usd", "opened_in_period", "disbursed_last_90_days"}
-    return _finished(state, definition, optional, "a loan snapshot does not have it")
+    reason = "a loan snapshot does not have it"
+    return finished(state, definition, dict.fromkeys(optional, reason), reason)
 
 
 def snapshot_sources(definition: Definition) -> dict[str, frozenset[str]]:
@@ -319,19 +256,6 @@ def at_risk_sources(definition: Definition) -> tuple[str, ...]:
     return ("days_past_due", "restructured") if definition.restructured is Restructured.AT_RISK else ("days_past_due",)
 
 
-def servicing_calculation(
-    present_in_loans: Sequence[str], definition: Definition, day: date, reporting_currency: str
-) -> Calculation:
-    """The calculation table of a servicing extract at ``day``, over `panel.normal_views` and ``panel``."""
-    state = filled(_SERVICING, reporting=exp.Literal.string(reporting_currency), **_period(day, definition))
-    optional = {
-        name
-        for name in (*DIMENSIONS, "customer_id", "interest_rate", "total_eligible_usd", "cash_available_usd")
-        if name not in present_in_loans and name != "currency"
-    }
-    return _finished(state, definition, optional, "the tape does not have it")
-
-
 def _period(day: date, definition: Definition) -> dict[str, exp.Expr]:
     at_risk = definition.restructured is Restructured.AT_RISK
     return {
@@ -342,8 +266,15 @@ def _period(day: date, definition: Definition) -> dict[str, exp.Expr]:
     }
 
 
-def _finished(state: exp.Select, definition: Definition, left_out: set[str], reason: str) -> Calculation:
-    """Buckets and PAR columns from days at risk, under the boundary of the definition."""
+def finished(state: exp.Select, definition: Definition, left_out: Mapping[str, str], reason: str) -> Calculation:
+    """The calculation table of loan states: buckets and PAR columns from days at risk, under the boundary.
+
+    Args:
+        state: columns of `COLUMNS` but the buckets, and ``risk_days``.
+        definition: the boundary in force.
+        left_out: columns that ``state`` has in name only, with why.
+        reason: why a column that ``state`` does not have is absent.
+    """
     balance = exp.column("outstanding_usd")
     days = exp.column("risk_days")
     floors = [definition.reaches(edge) if edge else 0 for edge in BUCKET_EDGES]
@@ -376,7 +307,11 @@ def _finished(state: exp.Select, definition: Definition, left_out: set[str], rea
     query = exp.select(*(exp.alias_(node.copy(), name, quoted=True) for name, node in kept.items())).from_(
         state.subquery("state")
     )
-    return Calculation(query=query, columns=tuple(kept), absent={name: reason for name in COLUMNS if name not in kept})
+    return Calculation(
+        query=query,
+        columns=tuple(name for name in kept if name in COLUMNS),
+        absent={name: left_out.get(name, reason) for name in COLUMNS if name not in kept},
+    )
 
 
 def is_money(column: str) -> bool:

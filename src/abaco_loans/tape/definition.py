@@ -5,13 +5,15 @@ Every parameter is a row of DEFINITIONS ("The loan at a date D"); presets ship i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, Self
+from itertools import pairwise
+from typing import Any, Literal, Self
 
 from pydantic import Field as ModelField
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from abaco_loans.checked import FileModel, check
 from abaco_loans.strict_yaml import Document
@@ -56,7 +58,10 @@ class Restructured(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """One definition in force. Days are calendar days; ``dust_share`` is a share of the disbursed amount."""
+    """One definition in force. Days are calendar days; ``dust_share`` is a share of the disbursed amount.
+
+    ``dpd_edges`` are the edges of the buckets of matrices and ageing tables; the first one is 0.
+    """
 
     name: str
     version: str
@@ -70,7 +75,20 @@ class Definition:
     write_off_after_days: int | None = None
     write_off: WriteOff = WriteOff.REINSTATABLE
     restructured: Restructured = Restructured.BY_SCHEDULE
+    dpd_edges: tuple[int, ...] = (0, 7, 30, 60, 90)
     default_for: tuple[str, ...] = ()
+
+    @property
+    def bucket_floors(self) -> tuple[int, ...]:
+        """The least DPD of each bucket after `current`: of matrices and ageing tables."""
+        return (1, *(self.reaches(edge) for edge in self.dpd_edges[1:]))
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """Names of the buckets: ``current`` (DPD 0), then ``1-6``, ``7-29``, ... ``90+``."""
+        floors = self.bucket_floors
+        ranges = [f"{low}-{high - 1}" for low, high in pairwise(floors)]
+        return ("current", *ranges, f"{floors[-1]}+")
 
     def reaches(self, days: int) -> int:
         """The least DPD that counts as past ``days`` under the boundary."""
@@ -90,6 +108,7 @@ class Definition:
             "write_off_after_days": self.write_off_after_days,
             "write_off": self.write_off.value,
             "restructured": self.restructured.value,
+            "dpd_edges": " ".join(map(str, self.dpd_edges)),
         }
 
 
@@ -105,7 +124,17 @@ class _Entry(FileModel):
     write_off_after_days: int | None = ModelField(default=None, ge=1, le=36500)
     write_off: WriteOff = WriteOff.REINSTATABLE
     restructured: Restructured = Restructured.BY_SCHEDULE
+    dpd_edges: tuple[int, ...] = (0, 7, 30, 60, 90)
     default_for: tuple[Literal["bucketed", "snapshot", "servicing"], ...] = ()
+
+    @field_validator("dpd_edges")
+    @classmethod
+    def _rising(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
+        if len(edges) < 2 or edges[0] != 0 or any(low >= high for low, high in pairwise(edges)):
+            raise ValueError("dpd_edges begin at 0 and rise, like [0, 7, 30, 60, 90]")
+        if edges[1] < 2:
+            raise ValueError("the second of dpd_edges is at least 2")
+        return edges
 
     @model_validator(mode="after")
     def _sticky_is_rolling(self) -> Self:
@@ -118,6 +147,15 @@ class _Entry(FileModel):
 
 class _DefinitionsFile(FileModel):
     definitions: dict[str, _Entry] = ModelField(min_length=1)
+
+
+def restored(parameters: Mapping[str, Any]) -> Definition:
+    """The definition of which :meth:`Definition.as_dict` gave the parameters."""
+    known = {item.name for item in fields(Definition)}
+    given = {name: value for name, value in parameters.items() if name in known}
+    edges = tuple(int(edge) for edge in str(given.pop("dpd_edges")).split())
+    entry = _Entry(**{name: value for name, value in given.items() if name != "name"}, dpd_edges=edges)
+    return Definition(name=str(given["name"]), **entry.model_dump())
 
 
 def read_definitions(document: Document) -> dict[str, Definition]:

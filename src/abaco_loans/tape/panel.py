@@ -1,377 +1,416 @@
 """Servicing records to loan states: who owed what when, who paid what when, at any dates.
 
-Every rule is a row of DEFINITIONS, "The loan at a date D". One query gives one row a loan and date from
-disbursement on; a snapshot is a panel of two dates (D and the month end before it, for what happened between).
-Amounts are in loan currency unless the name ends in ``_usd`` (reporting currency). All in SQL, no loops.
+Every rule is a row of DEFINITIONS, "The loan at a date D". The facts are one row a loan and date from disbursement
+on; the events are one row a loan. Amounts are in loan currency unless the name ends in ``_usd`` (reporting currency).
+All in SQL, no loops.
 
 Invariants (held by tests): covered and due are cumulative; allocation is FIFO by due date; dust and repaid
 loans have DPD 0 and are not written off; outstanding + written_off_balance + dust_forgiven =
-disbursed + adjusted - principal_paid, for every row.
+disbursed + capitalised + adjusted - principal_paid, for every row.
+
+What is cumulative holds from one date until the next and meets the dates by range, so the cost grows with rows in
+and rows out, not with their product. The oldest unpaid instalment is found by sorting what is covered into the
+running maxima of what is due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, timedelta
 
 from sqlglot import exp
 
-from abaco_loans.tape.definition import Cover, Definition, DpdMethod, WriteOff
-from abaco_loans.tape.template import date_node, filled, number_node, with_columns
+from abaco_loans.tape.definition import Cover, Definition, WriteOff
+from abaco_loans.tape.dpd_method import days_past_due
+from abaco_loans.tape.template import date_node, expression, filled, number_node
 
-_MONEY = "DECIMAL(18,4)"
-_ZERO = exp.Literal.number(0)
-_LOANS = {
-    "loan_id": "VARCHAR",
-    "customer_id": "VARCHAR",
-    "disbursement_date": "DATE",
-    "maturity_date": "DATE",
-    "disbursed_principal": _MONEY,
-    "interest_rate": "DECIMAL(18,6)",
-    "term_days": "BIGINT",
-    "frequency": "VARCHAR",
-    "currency": "VARCHAR",
-    "status": "VARCHAR",
-    "product": "VARCHAR",
-    "company": "VARCHAR",
-    "region": "VARCHAR",
-    "facility": "VARCHAR",
-    "term_bucket": "VARCHAR",
-    "amount_bucket": "VARCHAR",
-    "written_off_date": "DATE",
-    "restructured_date": "DATE",
-    "total_eligible_usd": _MONEY,
-    "cash_available_usd": _MONEY,
-}
-_SCHEDULES = {
-    "loan_id": "VARCHAR",
-    "due_date": "DATE",
-    "valid_from": "DATE",
-    "principal": _MONEY,
-    "interest": _MONEY,
-    "fees": _MONEY,
-    "taxes": _MONEY,
-    "other": _MONEY,
-}
-_MOVES = {
-    "loan_id": "VARCHAR",
-    "type": "VARCHAR",
-    "date": "DATE",
-    "principal": _MONEY,
-    "interest": _MONEY,
-    "fees": _MONEY,
-    "taxes": _MONEY,
-    "other": _MONEY,
-    "add_balance": _MONEY,
-    "reduce_balance": _MONEY,
-}
-_AMOUNTS = ("principal", "interest", "fees", "taxes", "other", "add_balance", "reduce_balance")
+RUNNING, OWED, EVENTS = "servicing_running", "servicing_owed", "servicing_events"
+LOANS, FACTS = "panel_loans", "panel_facts"
 
-LOANS, SCHEDULES, MOVES, RATES = (
-    "servicing_loans",
-    "servicing_schedules",
-    "servicing_moves",
-    "servicing_rates",
-)
-
-
-def normal_views(
-    relations: Mapping[str, str], present: Mapping[str, frozenset[str]], reporting_currency: str
-) -> dict[str, exp.Select]:
-    """Queries of the four relations that `panel_query` reads, with every optional column there.
-
-    Args:
-        relations: table of the contract → relation with its accepted, masked rows.
-        present: table of the contract → columns that the tape has.
-        reporting_currency: ISO code that empty currencies mean.
-    """
-    zeros: dict[str, exp.Expr] = dict.fromkeys(_AMOUNTS, _ZERO)
-    floor = exp.cast(exp.Literal.string("0001-01-01"), "DATE")
-    rates = exp.select(
-        exp.alias_(exp.cast(exp.null(), "DATE"), "date"),
-        exp.alias_(exp.cast(exp.null(), "VARCHAR"), "currency"),
-        exp.alias_(exp.cast(exp.null(), "DECIMAL(18,8)"), "rate"),
-    ).where(exp.false())
-    if "rates" in relations:
-        rates = exp.select("date", "currency", "rate").from_(relations["rates"])
-    return {
-        LOANS: with_columns(
-            relations["loans"], _LOANS, present["loans"], {"currency": exp.Literal.string(reporting_currency)}
-        ),
-        SCHEDULES: with_columns(
-            relations["schedules"], _SCHEDULES, present["schedules"], {**zeros, "valid_from": floor}
-        ),
-        MOVES: with_columns(relations["transactions"], _MOVES, present["transactions"], zeros),
-        RATES: rates,
-    }
-
-
-_PANEL = """
-WITH dates AS (SELECT UNNEST(:dates) AS as_of),
-rates AS (
-  SELECT currency, date AS since, rate,
-         LEAD(date) OVER (PARTITION BY currency ORDER BY date) AS until
+# One row a loan and date on which something moved: what moved, and what stands until the next such date. What moved
+# before the loan was disbursed counts with its first period (`counts_on`). Rates are wide so that products are exact.
+_RUNNING = """
+WITH rates AS (
+  SELECT currency, date AS since, rate, LEAD(date) OVER (PARTITION BY currency ORDER BY date) AS until
   FROM servicing_rates
 ),
-moves AS (
-  SELECT m.loan_id, m.date,
-         SUM(CASE WHEN m.type = 'disbursement' THEN m.principal ELSE 0 END) AS disbursed,
-         SUM(CASE WHEN m.type IN ('capitalisation', 'adjustment') THEN m.principal ELSE 0 END
-             + m.add_balance - m.reduce_balance) AS adjusted,
-         SUM(CASE WHEN m.type = 'payment' THEN m.principal ELSE 0 END) AS principal_paid,
-         SUM(CASE WHEN m.type = 'payment' THEN m.principal + m.interest + m.fees + m.taxes + m.other
-             ELSE 0 END) AS received,
-         SUM(CASE WHEN m.type = 'payment' THEN m.interest + m.fees ELSE 0 END) AS interest_fees,
-         SUM(CASE WHEN m.type = 'payment' THEN :cover_paid ELSE 0 END) AS covered,
-         MAX(CASE WHEN m.type = 'write_off' THEN 1 ELSE 0 END) AS flagged
-  FROM servicing_moves m GROUP BY m.loan_id, m.date
+each_move AS (
+  SELECT m.loan_id, m.date, 1 AS moved,
+         CASE WHEN m.type = 'disbursement' THEN m.principal ELSE 0 END AS disbursed,
+         CASE WHEN m.type = 'capitalisation' THEN m.principal ELSE 0 END AS capitalised,
+         CASE WHEN m.type = 'adjustment' THEN m.principal ELSE 0 END + m.add_balance - m.reduce_balance AS adjusted,
+         CASE WHEN m.type = 'payment' THEN m.principal ELSE 0 END AS principal_paid,
+         CASE WHEN m.type = 'payment' THEN m.principal + m.interest + m.fees + m.taxes + m.other
+              ELSE 0 END AS received,
+         CASE WHEN m.type = 'payment' THEN m.interest + m.fees ELSE 0 END AS interest_fees,
+         CASE WHEN m.type = 'payment' THEN :cover_paid ELSE 0 END AS covered,
+         CASE WHEN m.type = 'write_off' THEN 1 ELSE 0 END AS flagged
+  FROM servicing_moves m
   UNION ALL
-  SELECT l.loan_id, l.disbursement_date, l.disbursed_principal, 0, 0, 0, 0, 0, 0
+  SELECT l.loan_id, l.disbursement_date, CASE WHEN d.loan_id IS NULL THEN 1 ELSE 0 END,
+         CASE WHEN d.loan_id IS NULL THEN l.disbursed_principal ELSE 0 END, 0, 0, 0, 0, 0, 0, 0
   FROM servicing_loans l
   LEFT JOIN (SELECT loan_id FROM servicing_moves WHERE type = 'disbursement' GROUP BY loan_id) d
     ON d.loan_id = l.loan_id
-  WHERE d.loan_id IS NULL
 ),
-priced AS (
-  SELECT m.loan_id, m.date, m.disbursed, m.adjusted, m.principal_paid, m.received, m.interest_fees, m.covered,
-         m.flagged, CASE WHEN l.currency = :reporting THEN 1 ELSE r.rate END AS rate
-  FROM moves m JOIN servicing_loans l ON l.loan_id = m.loan_id
-  LEFT JOIN rates r ON r.currency = l.currency AND m.date >= r.since AND (m.date < r.until OR r.until IS NULL)
-),
-sums AS (
-  SELECT l.loan_id, d.as_of, MIN(l.currency) AS currency,
-         COALESCE(SUM(m.disbursed), 0) AS disbursed,
-         COALESCE(SUM(m.adjusted), 0) AS adjusted,
-         COALESCE(SUM(m.principal_paid), 0) AS principal_paid,
-         COALESCE(SUM(m.received), 0) AS received,
-         COALESCE(SUM(m.covered), 0) AS covered,
-         COALESCE(MAX(m.flagged), 0) AS flagged,
-         COALESCE(SUM(m.disbursed * m.rate), 0) AS disbursed_usd,
-         COALESCE(SUM(m.principal_paid * m.rate), 0) AS principal_paid_usd,
-         COALESCE(SUM(m.received * m.rate), 0) AS received_usd,
-         COALESCE(SUM(m.interest_fees * m.rate), 0) AS interest_fees_usd,
-         COUNT(m.loan_id) - COUNT(m.rate) AS unpriced_moves
-  FROM servicing_loans l CROSS JOIN dates d
-  LEFT JOIN priced m ON m.loan_id = l.loan_id AND m.date <= d.as_of
-  WHERE l.disbursement_date <= d.as_of
-  GROUP BY l.loan_id, d.as_of
-),
-versions AS (
-  SELECT loan_id, valid_from, LEAD(valid_from) OVER (PARTITION BY loan_id ORDER BY valid_from) AS until
-  FROM (SELECT loan_id, valid_from FROM servicing_schedules GROUP BY loan_id, valid_from) v
-),
-instalments AS (
-  SELECT s.loan_id, s.valid_from, s.due_date, SUM(:cover_due) AS amount,
-         SUM(s.principal + s.interest + s.fees + s.taxes + s.other) AS total
+moves AS (
+  SELECT loan_id, date, MAX(moved) AS moved, CAST(SUM(disbursed) AS DECIMAL(18,4)) AS disbursed,
+         CAST(SUM(capitalised) AS DECIMAL(18,4)) AS capitalised, CAST(SUM(adjusted) AS DECIMAL(18,4)) AS adjusted,
+         CAST(SUM(principal_paid) AS DECIMAL(18,4)) AS principal_paid, CAST(SUM(received) AS DECIMAL(18,4)) AS received,
+         CAST(SUM(interest_fees) AS DECIMAL(18,4)) AS interest_fees, CAST(SUM(covered) AS DECIMAL(18,4)) AS covered,
+         CAST(SUM(disbursed + capitalised + adjusted - principal_paid) AS DECIMAL(18,4)) AS change,
+         MAX(flagged) AS flagged
+  FROM each_move GROUP BY loan_id, date
+)
+SELECT m.*, l.currency, l.disbursement_date, l.written_off_date,
+       CAST(CASE WHEN l.currency = :reporting THEN 1 ELSE r.rate END AS DECIMAL(38,8)) AS rate,
+       GREATEST(m.date, l.disbursement_date) AS counts_on,
+       LEAD(m.date) OVER w AS until, SUM(m.flagged) OVER w AS flags,
+       CAST(SUM(m.disbursed) OVER w AS DECIMAL(18,4)) AS lent_then,
+       CAST(SUM(m.change) OVER w AS DECIMAL(18,4)) AS balance_then,
+       CAST(SUM(m.covered) OVER w AS DECIMAL(18,4)) AS covered_then,
+       CAST(SUM(m.principal_paid) OVER w AS DECIMAL(18,4)) AS repaid_then
+FROM moves m JOIN servicing_loans l ON l.loan_id = m.loan_id
+LEFT JOIN rates r ON r.currency = l.currency AND m.date >= r.since AND (m.date < r.until OR r.until IS NULL)
+WINDOW w AS (PARTITION BY m.loan_id ORDER BY m.date)
+"""
+
+# One row an instalment and version of the schedule, with what is due up to it.
+_OWED = """
+WITH instalments AS (
+  SELECT s.loan_id, s.valid_from, s.due_date, CAST(SUM(:cover_due) AS DECIMAL(18,4)) AS amount,
+         CAST(SUM(s.principal) AS DECIMAL(18,4)) AS principal,
+         CAST(SUM(s.principal + s.interest + s.fees + s.taxes + s.other) AS DECIMAL(18,4)) AS total
   FROM servicing_schedules s GROUP BY s.loan_id, s.valid_from, s.due_date
 ),
-owed AS (
-  SELECT i.loan_id, i.valid_from, v.until, i.due_date, i.amount, i.total,
-         SUM(i.amount) OVER (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date) AS cumulative,
-         ROW_NUMBER() OVER (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date) AS number
-  FROM instalments i JOIN versions v ON v.loan_id = i.loan_id AND v.valid_from = i.valid_from
-),
-owed_then AS (
-  SELECT w.loan_id, d.as_of, w.due_date, w.amount, w.total, w.cumulative
-  FROM owed w JOIN dates d ON w.valid_from <= d.as_of AND (w.until IS NULL OR d.as_of < w.until)
-),
-unpaid AS (
-  SELECT w.loan_id, w.as_of, MIN(w.due_date) AS oldest
-  FROM owed_then w JOIN sums s ON s.loan_id = w.loan_id AND s.as_of = w.as_of
-  WHERE w.due_date < w.as_of AND w.cumulative > s.covered + :tolerance
-  GROUP BY w.loan_id, w.as_of
-),
-reach AS (
-  SELECT w.loan_id, w.cumulative, w.number, w.until, k.days, GREATEST(w.due_date + k.days, w.valid_from) AS at
-  FROM owed w CROSS JOIN (SELECT UNNEST(:reach_days) AS days) k
+versions AS (
+  SELECT loan_id, valid_from, LEAD(valid_from) OVER w AS until, ROW_NUMBER() OVER w AS version
+  FROM (SELECT loan_id, valid_from FROM servicing_schedules GROUP BY loan_id, valid_from) v
+  WINDOW w AS (PARTITION BY loan_id ORDER BY valid_from)
+)
+SELECT i.loan_id, i.valid_from, v.until, v.version, i.due_date, i.amount, i.principal, i.total,
+       CAST(SUM(i.amount) OVER w AS DECIMAL(18,4)) AS cumulative, ROW_NUMBER() OVER w AS number
+FROM instalments i JOIN versions v ON v.loan_id = i.loan_id AND v.valid_from = i.valid_from
+WINDOW w AS (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date)
+"""
+
+# One row a loan that ever was late enough, or was written off: when, and what its balance was then. Counted rolling.
+_EVENTS = """
+WITH reach AS (
+  SELECT w.loan_id, w.cumulative, w.number, w.version, w.until, k.days,
+         GREATEST(w.due_date + k.days, w.valid_from) AS at
+  FROM servicing_owed w CROSS JOIN (SELECT UNNEST(:reach_days) AS days) k
   WHERE w.due_date + k.days <= :last AND (w.until IS NULL OR w.due_date + k.days < w.until)
 ),
 checks AS (
-  SELECT loan_id, cumulative, number, days, at FROM reach
+  SELECT loan_id, cumulative, number, version, days, at FROM reach
   UNION ALL
-  SELECT w.loan_id, w.cumulative, w.number, w.days, m.date
-  FROM reach w JOIN moves m ON m.loan_id = w.loan_id AND m.date > w.at AND m.date <= :last
-    AND (w.until IS NULL OR m.date < w.until)
-    AND (m.covered < 0 OR m.disbursed + m.adjusted - m.principal_paid > 0)
+  SELECT w.loan_id, w.cumulative, w.number, w.version, w.days, m.date
+  FROM reach w JOIN servicing_running m ON m.loan_id = w.loan_id AND m.date > w.at AND m.date <= :last
+    AND (w.until IS NULL OR m.date < w.until) AND (m.covered < 0 OR m.change > 0)
 ),
 timeline AS (
-  SELECT loan_id, at, 1 AS kind, CAST(0 AS DECIMAL(38,4)) AS paid, CAST(0 AS DECIMAL(38,4)) AS lent,
-         CAST(0 AS DECIMAL(38,4)) AS change, cumulative, number, days
+  SELECT loan_id, at, 1 AS kind, CAST(0 AS DECIMAL(18,4)) AS covered, CAST(0 AS DECIMAL(18,4)) AS lent,
+         CAST(0 AS DECIMAL(18,4)) AS change, CAST(0 AS DECIMAL(18,4)) AS repaid, cumulative, number, version,
+         days
   FROM checks
   UNION ALL
-  SELECT m.loan_id, m.date, 0, m.covered, m.disbursed, m.disbursed + m.adjusted - m.principal_paid, NULL, NULL, NULL
-  FROM moves m WHERE m.date <= :last
+  SELECT loan_id, date, 0, covered, disbursed, change, principal_paid, NULL, NULL, NULL, NULL
+  FROM servicing_running WHERE date <= :last
 ),
-running AS (
-  SELECT loan_id, at, kind, cumulative, number, days,
-         SUM(paid) OVER (PARTITION BY loan_id ORDER BY at, kind) AS covered_then,
-         SUM(lent) OVER (PARTITION BY loan_id ORDER BY at, kind) AS lent_then,
-         SUM(change) OVER (PARTITION BY loan_id ORDER BY at, kind) AS balance_then
-  FROM timeline
+turned AS (
+  SELECT loan_id, at, kind, cumulative, number, version, days, SUM(covered) OVER t AS covered_then,
+         SUM(lent) OVER t AS lent_then, SUM(change) OVER t AS balance_then, SUM(repaid) OVER t AS repaid_then
+  FROM timeline WINDOW t AS (PARTITION BY loan_id ORDER BY at, kind)
+),
+hits AS (
+  SELECT loan_id, days, number, version, at, balance_then, repaid_then,
+         ROW_NUMBER() OVER (PARTITION BY loan_id, days ORDER BY at, number) AS nth
+  FROM turned
+  WHERE kind = 1 AND cumulative > covered_then + :tolerance
+    AND balance_then > 0 AND balance_then >= :dust_share * lent_then
 ),
 reached AS (
   SELECT loan_id,
-         MIN(CASE WHEN days = :ninety THEN at END) AS ninety_at,
-         MIN(CASE WHEN days = :thirty AND number = 1 THEN at END) AS first_missed_at,
-         MIN(CASE WHEN days = :write_off_days THEN at END) AS write_off_at
-  FROM running
-  WHERE kind = 1 AND cumulative > covered_then + :tolerance
-    AND balance_then > 0 AND balance_then >= :dust_share * lent_then
+         MIN(CASE WHEN days = :thirty AND nth = 1 THEN at END) AS thirty_at,
+         MIN(CASE WHEN days = :thirty AND nth = 1 THEN balance_then END) AS thirty_balance,
+         MIN(CASE WHEN days = :sixty AND nth = 1 THEN at END) AS sixty_at,
+         MIN(CASE WHEN days = :sixty AND nth = 1 THEN balance_then END) AS sixty_balance,
+         MIN(CASE WHEN days = :ninety AND nth = 1 THEN at END) AS ninety_at,
+         MIN(CASE WHEN days = :ninety AND nth = 1 THEN balance_then END) AS ninety_balance,
+         MIN(CASE WHEN days = :ninety AND nth = 1 THEN repaid_then END) AS ninety_repaid,
+         MIN(CASE WHEN days = :thirty AND number = 1 AND version = 1 THEN at END) AS first_missed_at,
+         MIN(CASE WHEN days = :write_off_days AND nth = 1 THEN at END) AS write_off_at
+  FROM hits GROUP BY loan_id
+),
+flags AS (
+  SELECT loan_id, MIN(at) AS at
+  FROM (SELECT loan_id, date AS at FROM servicing_moves WHERE type = 'write_off'
+        UNION ALL SELECT loan_id, written_off_date FROM servicing_loans WHERE written_off_date IS NOT NULL) f
   GROUP BY loan_id
 ),
-method AS (:method),
-scheduled AS (
-  SELECT loan_id, as_of, MIN(due_date) AS first_due_date,
-         SUM(CASE WHEN due_date <= as_of THEN total ELSE 0 END) AS due_total
-  FROM owed_then GROUP BY loan_id, as_of
+ever AS (
+  SELECT COALESCE(y.loan_id, f.loan_id) AS loan_id, LEAST(y.ninety_at, y.write_off_at, f.at) AS defaulted_at
+  FROM reached y FULL JOIN flags f ON f.loan_id = y.loan_id
+)
+SELECT e.loan_id, y.thirty_at, CAST(y.thirty_balance AS DECIMAL(18,4)) AS thirty_balance, y.sixty_at,
+       CAST(y.sixty_balance AS DECIMAL(18,4)) AS sixty_balance, y.ninety_at,
+       CAST(y.ninety_balance AS DECIMAL(18,4)) AS ninety_balance,
+       CAST(y.ninety_repaid AS DECIMAL(18,4)) AS ninety_repaid, y.first_missed_at, y.write_off_at, e.defaulted_at,
+       CAST(CASE WHEN e.defaulted_at = y.ninety_at THEN y.ninety_balance
+                 WHEN e.defaulted_at IS NOT NULL THEN COALESCE(r.balance_then, 0) END AS DECIMAL(18,4))
+         AS defaulted_balance
+FROM ever e LEFT JOIN reached y ON y.loan_id = e.loan_id
+LEFT JOIN servicing_running r ON r.loan_id = e.loan_id AND r.date <= e.defaulted_at
+  AND (e.defaulted_at < r.until OR r.until IS NULL)
+"""
+
+_LOANS = """
+SELECT l.*, o.due_date AS first_due_date, e.thirty_at, e.thirty_balance, e.sixty_at, e.sixty_balance, e.ninety_at,
+       e.ninety_balance, e.ninety_repaid, e.first_missed_at, e.defaulted_at, e.defaulted_balance
+FROM servicing_loans l
+LEFT JOIN servicing_owed o ON o.loan_id = l.loan_id AND o.version = 1 AND o.number = 1
+LEFT JOIN servicing_events e ON e.loan_id = l.loan_id
+"""
+
+# One row a loan and date.
+_FACTS = """
+WITH dates AS (SELECT UNNEST(:dates) AS as_of, UNNEST(:since) AS since),
+rates AS (
+  SELECT currency, date AS since, rate, LEAD(date) OVER (PARTITION BY currency ORDER BY date) AS until
+  FROM servicing_rates
 ),
+moves AS (SELECT loan_id, date, covered FROM servicing_running),
+versions AS (SELECT loan_id, valid_from, until, due_date AS first_due FROM servicing_owed WHERE number = 1),
+owed_then AS (
+  SELECT w.loan_id, d.as_of, w.due_date, w.amount, w.cumulative
+  FROM servicing_owed w JOIN dates d ON w.valid_from <= d.as_of AND (w.until IS NULL OR d.as_of < w.until)
+),
+standing AS (
+  SELECT r.loan_id, r.currency, d.as_of, d.since, r.lent_then, r.balance_then AS balance, r.covered_then AS covered,
+         r.repaid_then, r.flags > 0 OR COALESCE(r.written_off_date <= d.as_of, FALSE) AS is_flagged,
+         r.balance_then <= 0 OR r.balance_then < :dust_share * r.lent_then AS repaid
+  FROM servicing_running r JOIN dates d ON d.as_of >= r.date AND (d.as_of < r.until OR r.until IS NULL)
+    AND d.as_of >= r.disbursement_date
+),
+chances AS (
+  SELECT r.loan_id, r.date, r.counts_on, r.received, r.principal_paid, r.rate, r.covered_then - r.covered AS covered,
+         v.valid_from, r.flags > r.flagged OR COALESCE(r.written_off_date < r.date, FALSE) AS was_flagged
+  FROM servicing_running r
+  LEFT JOIN versions v ON v.loan_id = r.loan_id AND v.valid_from < r.date AND (v.until IS NULL OR r.date <= v.until)
+  WHERE (r.received <> 0 OR r.principal_paid <> 0) AND r.date <= :last
+    AND r.balance_then - r.change > 0 AND r.balance_then - r.change >= :dust_share * (r.lent_then - r.disbursed)
+    AND (r.flags > r.flagged OR r.written_off_date < r.date OR r.date - 1 > v.first_due + :lost_after)
+),
+asked AS (
+  SELECT s.loan_id, v.valid_from, s.covered + :tolerance AS level, s.as_of AS at, CAST(NULL AS DATE) AS paid_on
+  FROM standing s JOIN versions v ON v.loan_id = s.loan_id AND v.valid_from <= s.as_of
+    AND (v.until IS NULL OR s.as_of < v.until)
+  WHERE NOT s.repaid AND v.first_due < s.as_of
+  UNION ALL
+  SELECT loan_id, valid_from, covered + :tolerance, date - 1, date FROM chances WHERE valid_from IS NOT NULL
+),
+maxima AS (
+  SELECT loan_id, valid_from, due_date, cumulative
+  FROM (SELECT loan_id, valid_from, due_date, cumulative,
+               MAX(cumulative) OVER (PARTITION BY loan_id, valid_from ORDER BY due_date
+                                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        FROM servicing_owed) o
+  WHERE before IS NULL OR cumulative > before
+),
+answered AS (
+  SELECT loan_id, at, paid_on, question,
+         MIN(due_date) OVER (PARTITION BY loan_id, valid_from ORDER BY level DESC, question DESC
+                             ROWS UNBOUNDED PRECEDING) AS oldest
+  FROM (SELECT loan_id, valid_from, level, at, paid_on, 1 AS question, CAST(NULL AS DATE) AS due_date FROM asked
+        UNION ALL
+        SELECT loan_id, valid_from, cumulative, NULL, NULL, 0, due_date FROM maxima) b
+),
+unpaid AS (SELECT loan_id, at AS as_of, oldest FROM answered WHERE question = 1 AND paid_on IS NULL AND oldest < at),
+recovered AS (
+  SELECT c.loan_id, d.as_of, SUM(c.received) AS cash, SUM(c.principal_paid) AS principal,
+         SUM(c.received * c.rate) AS cash_usd, SUM(c.principal_paid * c.rate) AS principal_usd
+  FROM chances c JOIN dates d ON c.counts_on > d.since AND c.counts_on <= d.as_of
+  LEFT JOIN (SELECT loan_id, paid_on, at - oldest AS days_late FROM answered
+             WHERE question = 1 AND paid_on IS NOT NULL AND oldest < at) u
+    ON u.loan_id = c.loan_id AND u.paid_on = c.date
+  LEFT JOIN servicing_events x ON x.loan_id = c.loan_id
+  WHERE c.was_flagged OR COALESCE(:was_lost, FALSE) GROUP BY c.loan_id, d.as_of
+),
+moved AS (
+  SELECT r.loan_id, d.as_of, SUM(r.disbursed) AS disbursed, SUM(r.capitalised) AS capitalised,
+         SUM(r.adjusted) AS adjusted, SUM(r.principal_paid) AS principal_paid, SUM(r.received) AS received,
+         SUM(r.interest_fees) AS interest_fees, SUM(r.disbursed * r.rate) AS disbursed_usd,
+         SUM(r.capitalised * r.rate) AS capitalised_usd, SUM(r.adjusted * r.rate) AS adjusted_usd,
+         SUM(r.principal_paid * r.rate) AS principal_paid_usd, SUM(r.received * r.rate) AS received_usd,
+         SUM(r.interest_fees * r.rate) AS interest_fees_usd
+  FROM servicing_running r JOIN dates d ON r.counts_on > d.since AND r.counts_on <= d.as_of
+  GROUP BY r.loan_id, d.as_of
+),
+lent AS (
+  SELECT loan_id, date, LEAD(date) OVER w AS until, SUM(disbursed * rate) OVER w AS lent_usd,
+         SUM(CASE WHEN rate IS NULL THEN moved ELSE 0 END) OVER w AS unpriced
+  FROM servicing_running WINDOW w AS (PARTITION BY loan_id ORDER BY date)
+),
+priced AS (
+  SELECT s.loan_id, s.as_of, CAST(CASE WHEN s.currency = :reporting THEN 1 ELSE q.rate END AS DECIMAL(38,8)) AS rate,
+         n.lent_usd, n.unpriced
+  FROM standing s
+  JOIN lent n ON n.loan_id = s.loan_id AND n.date <= s.as_of AND (s.as_of < n.until OR n.until IS NULL)
+  LEFT JOIN rates q ON q.currency = s.currency AND s.as_of >= q.since AND (s.as_of < q.until OR q.until IS NULL)
+),
+due AS (
+  SELECT w.loan_id, d.as_of, SUM(w.total) AS total, SUM(w.principal) AS principal,
+         SUM(CAST(w.total AS DECIMAL(38,4)) * CASE WHEN l.currency = :reporting THEN 1 ELSE r.rate END) AS total_usd,
+         SUM(CAST(w.principal AS DECIMAL(38,4)) * CASE WHEN l.currency = :reporting THEN 1 ELSE r.rate END)
+           AS principal_usd,
+         SUM(CASE WHEN l.currency = :reporting OR r.rate IS NOT NULL THEN 0 ELSE 1 END) AS unpriced
+  FROM servicing_owed w JOIN dates d ON w.due_date > d.since AND w.due_date <= d.as_of
+    AND w.valid_from <= d.as_of AND (w.until IS NULL OR d.as_of < w.until)
+  JOIN servicing_loans l ON l.loan_id = w.loan_id
+  LEFT JOIN rates r ON r.currency = l.currency AND w.due_date >= r.since AND (w.due_date < r.until OR r.until IS NULL)
+  GROUP BY w.loan_id, d.as_of
+),
+method AS (:method),
 counted AS (
-  SELECT s.loan_id, s.as_of, s.currency, s.disbursed, s.adjusted, s.principal_paid, s.received, s.covered,
-         s.disbursed_usd, s.principal_paid_usd, s.received_usd, s.interest_fees_usd, s.unpriced_moves,
-         s.disbursed + s.adjusted - s.principal_paid AS balance,
-         :days_past_due AS days_late, u.oldest,
-         CASE WHEN r.ninety_at <= s.as_of THEN r.ninety_at END AS ninety_at,
-         CASE WHEN r.first_missed_at <= s.as_of THEN r.first_missed_at END AS first_missed_at,
-         CASE WHEN r.write_off_at <= s.as_of THEN TRUE ELSE FALSE END AS was_late_enough,
-         c.first_due_date, c.due_total,
-         CASE WHEN s.flagged = 1 OR l.written_off_date <= s.as_of THEN TRUE ELSE FALSE END AS flagged,
-         COALESCE(l.restructured_date <= s.as_of, FALSE) AS restructured
-  FROM sums s JOIN servicing_loans l ON l.loan_id = s.loan_id
+  SELECT s.*, u.oldest, :days_past_due AS days_late, COALESCE(r.write_off_at <= s.as_of, FALSE) AS was_late_enough
+  FROM standing s JOIN servicing_loans l ON l.loan_id = s.loan_id
   LEFT JOIN unpaid u ON u.loan_id = s.loan_id AND u.as_of = s.as_of
   LEFT JOIN method t ON t.loan_id = s.loan_id AND t.as_of = s.as_of
-  LEFT JOIN reached r ON r.loan_id = s.loan_id
-  LEFT JOIN scheduled c ON c.loan_id = s.loan_id AND c.as_of = s.as_of
+  LEFT JOIN servicing_events r ON r.loan_id = s.loan_id
 ),
 judged AS (
-  SELECT *, balance <= 0 OR balance < :dust_share * disbursed AS repaid,
-         CASE WHEN days_late <= :grace_days THEN 0 ELSE days_late END AS dpd
-  FROM counted
+  SELECT *, CASE WHEN repaid OR days_late <= :grace_days THEN 0 ELSE days_late END AS dpd FROM counted
 ),
 ended AS (
-  SELECT *, CASE WHEN repaid THEN FALSE ELSE flagged OR COALESCE(:late_enough, FALSE) END AS written_off FROM judged
-)
-SELECT loan_id, as_of, currency, disbursed, adjusted, principal_paid, received, due_total, balance,
-       CASE WHEN repaid OR written_off THEN 0 ELSE balance END AS outstanding_principal,
-       CASE WHEN written_off THEN balance ELSE 0 END AS written_off_balance,
-       CASE WHEN repaid THEN balance ELSE 0 END AS dust_forgiven,
-       written_off, restructured,
-       CASE WHEN repaid THEN 0 ELSE dpd END AS days_past_due,
-       CASE WHEN repaid OR dpd = 0 THEN NULL ELSE oldest END AS oldest_unpaid_due_date,
-       ninety_at, first_missed_at, first_due_date, disbursed_usd, principal_paid_usd, received_usd,
-       interest_fees_usd, unpriced_moves
-FROM ended
-"""
-
-# What a method needs beside the oldest unpaid due date: a relation with a row a loan and date, as `method`.
-_NOTHING_MORE = "SELECT loan_id, as_of FROM sums WHERE FALSE"
-_ROLLING = "SELECT CASE WHEN u.oldest IS NULL THEN 0 ELSE s.as_of - u.oldest END"
-# The arrears that stand at the date, followed back to the last day on which nothing was due and unpaid.
-_MISSED = """
-WITH events AS (
-  SELECT m.loan_id, d.as_of, m.date AS at, m.covered AS paid, CAST(0 AS DECIMAL(38,4)) AS due
-  FROM moves m JOIN dates d ON m.date <= d.as_of
-  UNION ALL
-  SELECT w.loan_id, w.as_of, w.due_date + 1, 0, w.amount FROM owed_then w WHERE w.due_date < w.as_of
+  SELECT *, NOT repaid AND (is_flagged OR COALESCE(:late_enough, FALSE)) AS written_off FROM judged
 ),
-turns AS (
-  SELECT loan_id, as_of, at, SUM(paid) OVER (PARTITION BY loan_id, as_of ORDER BY at) AS covered_then,
-         SUM(due) OVER (PARTITION BY loan_id, as_of ORDER BY at) AS due_then
-  FROM events
-),
-clear AS (
-  SELECT loan_id, as_of, MAX(at) AS at FROM turns WHERE due_then <= covered_then + :tolerance
-  GROUP BY loan_id, as_of
+held AS (
+  SELECT loan_id, as_of, since, lent_then, repaid_then, written_off, repaid, dpd,
+         CASE WHEN dpd = 0 THEN NULL ELSE oldest END AS oldest,
+         CASE WHEN repaid OR written_off THEN 0 ELSE balance END AS outstanding,
+         CASE WHEN written_off THEN balance ELSE 0 END AS lost, CASE WHEN repaid THEN balance ELSE 0 END AS dust
+  FROM ended
 )
-SELECT w.loan_id, w.as_of, MIN(w.due_date) AS missed
-FROM owed_then w
-JOIN turns e ON e.loan_id = w.loan_id AND e.as_of = w.as_of AND e.at > w.due_date
-  AND w.cumulative > e.covered_then + :tolerance
-LEFT JOIN clear c ON c.loan_id = w.loan_id AND c.as_of = w.as_of
-WHERE c.at IS NULL OR e.at > c.at
-GROUP BY w.loan_id, w.as_of
+SELECT h.loan_id, h.as_of, h.since AS period_start, h.lent_then AS disbursed, h.repaid_then AS principal_paid,
+       h.outstanding AS outstanding_principal, h.lost AS written_off_balance, h.dust AS dust_forgiven,
+       h.written_off, h.repaid, CAST(h.dpd AS INT) AS days_past_due, h.oldest AS oldest_unpaid_due_date,
+       LAG(h.outstanding) OVER w AS outstanding_then, LAG(h.lost) OVER w AS lost_then, LAG(h.dust) OVER w AS dust_then,
+       LAG(h.written_off) OVER w AS written_off_then, LAG(h.repaid) OVER w AS repaid_before,
+       LAG(CAST(h.dpd AS INT)) OVER w AS days_past_due_then, LAG(h.as_of) OVER w AS as_of_then,
+       CAST(m.disbursed AS DECIMAL(18,4)) AS disbursed_now, CAST(m.capitalised AS DECIMAL(18,4)) AS capitalised_now,
+       CAST(m.adjusted AS DECIMAL(18,4)) AS adjusted_now, CAST(m.principal_paid AS DECIMAL(18,4)) AS principal_paid_now,
+       CAST(m.received AS DECIMAL(18,4)) AS received_now, CAST(m.interest_fees AS DECIMAL(18,4)) AS interest_fees_now,
+       CAST(v.cash AS DECIMAL(18,4)) AS recovered_now, CAST(v.principal AS DECIMAL(18,4)) AS recovered_principal_now,
+       CAST(c.total AS DECIMAL(18,4)) AS scheduled_now, CAST(c.principal AS DECIMAL(18,4)) AS scheduled_principal_now
+FROM held h
+LEFT JOIN moved m ON m.loan_id = h.loan_id AND m.as_of = h.as_of
+LEFT JOIN due c ON c.loan_id = h.loan_id AND c.as_of = h.as_of
+LEFT JOIN recovered v ON v.loan_id = h.loan_id AND v.as_of = h.as_of
+WINDOW w AS (PARTITION BY h.loan_id ORDER BY h.as_of)
 """
-_STRICT = "SELECT CASE WHEN u.oldest IS NULL THEN 0 ELSE s.as_of - LEAST(u.oldest, t.missed) END"
-# Due dates of the schedule that passed after the oldest unpaid one; beyond the last one, whole months on the
-# loan's day of the month (its latest due day; the last day of a shorter month stands for it).
-_PASSED = """
-SELECT w.loan_id, w.as_of, MAX(w.due_date) AS last, MAX(EXTRACT(DAY FROM w.due_date)) AS anchor,
-       SUM(CASE WHEN w.due_date > u.oldest AND w.due_date <= w.as_of + :lead THEN 1 ELSE 0 END) AS passed
-FROM owed_then w JOIN unpaid u ON u.loan_id = w.loan_id AND u.as_of = w.as_of
-GROUP BY w.loan_id, w.as_of
-"""
-_MONTHLY = """
-SELECT CASE WHEN l.frequency <> 'monthly' OR l.frequency IS NULL THEN NULL
-            WHEN u.oldest IS NULL THEN 0
-            WHEN t.last >= s.as_of + :lead THEN 30 * t.passed
-            ELSE 30 * (t.passed + GREATEST(0,
-              (EXTRACT(YEAR FROM s.as_of + :lead) - EXTRACT(YEAR FROM t.last)) * 12
-              + EXTRACT(MONTH FROM s.as_of + :lead) - EXTRACT(MONTH FROM t.last)
-              - CASE WHEN EXTRACT(DAY FROM s.as_of + :lead) < t.anchor
-                      AND EXTRACT(DAY FROM s.as_of + :lead + 1) <> 1 THEN 1 ELSE 0 END)) END"""
+
+_PRICED_JOIN = "SELECT p.loan_id = h.loan_id AND p.as_of = h.as_of"
+_PRICED = {
+    "rate": "SELECT p.rate",
+    "rate_then": "SELECT LAG(p.rate) OVER (PARTITION BY h.loan_id ORDER BY h.as_of)",
+    "disbursed_usd": "SELECT p.lent_usd",
+    "disbursed_now_usd": "SELECT m.disbursed_usd",
+    "capitalised_now_usd": "SELECT m.capitalised_usd",
+    "adjusted_now_usd": "SELECT m.adjusted_usd",
+    "principal_paid_now_usd": "SELECT m.principal_paid_usd",
+    "received_now_usd": "SELECT m.received_usd",
+    "interest_fees_now_usd": "SELECT m.interest_fees_usd",
+    "recovered_now_usd": "SELECT v.cash_usd",
+    "recovered_principal_now_usd": "SELECT v.principal_usd",
+    "scheduled_now_usd": "SELECT c.total_usd",
+    "scheduled_principal_now_usd": "SELECT c.principal_usd",
+    "unpriced": "SELECT p.rate IS NULL OR p.unpriced > 0 OR COALESCE(c.unpriced, 0) > 0",
+}
 
 
-def panel_query(definition: Definition, dates: Sequence[date], reporting_currency: str) -> exp.Select:
-    """One row a loan and date from disbursement on, over the relations of `normal_views`.
+def panel_steps(
+    definition: Definition, dates: Sequence[date], reporting_currency: str, *, foreign: bool
+) -> dict[str, exp.Select]:
+    """The relations to make, in order, over those of `servicing.normal_views`; the last one holds the facts.
 
-    Columns: ``loan_id, as_of, currency``, cumulative ``disbursed, adjusted, principal_paid, received,
-    due_total`` (loan currency), ``balance`` (before write-off and dust), ``outstanding_principal,
-    written_off_balance, dust_forgiven, written_off, restructured, days_past_due, oldest_unpaid_due_date``,
-    ``ninety_at`` and ``first_missed_at`` (dates at which the loan first reached 90 DPD, and its first
-    instalment 30 DPD, counted rolling, under the schedule in force on that day), and cumulative flows in
-    reporting currency at the rate of their date. ``days_past_due`` is NULL where the method does not count
-    the loan. A ``sticky`` write-off by days is counted rolling too (`read_definitions` refuses another method).
+    Args:
+        definition: the parameters in force.
+        dates: ascending; the period of each begins after the one before (of the first: after the month end before).
+        reporting_currency: ISO code.
+        foreign: whether a loan is in another currency; only then the facts have the columns ``*_usd`` and ``rate``.
+
+    `FACTS`, one row a loan and date: cumulative ``disbursed, principal_paid``; ``outstanding_principal,
+    written_off_balance, dust_forgiven, written_off, repaid, days_past_due, oldest_unpaid_due_date``; what these were
+    at the date before (``*_then``); what moved in the period (``*_now``), NULL for nothing: ``disbursed, capitalised,
+    adjusted, principal_paid, received, interest_fees``, cash ``recovered`` while written off (and the principal in
+    it), ``scheduled`` (and the principal in it) under the schedule in force. `LOANS`, one row a loan: its attributes,
+    when it first reached 30, 60, 90 DPD, its balance then, when its first instalment reached 30 DPD, and its first
+    default. Events, a ``sticky`` write-off by days, and whether a payment came while the loan was written off are
+    counted rolling, whatever the method. ``days_past_due`` is NULL where the method does not count the loan.
     """
+    values = _values(definition, dates, reporting_currency)
+    facts = filled(_FACTS, **values)
+    if foreign:
+        more = (exp.alias_(expression(sql), name) for name, sql in _PRICED.items())
+        facts = facts.join("priced", on=expression(_PRICED_JOIN), join_alias="p").select(*more, copy=False)
+    return {
+        RUNNING: filled(_RUNNING, **values),
+        OWED: filled(_OWED, **values),
+        EVENTS: filled(_EVENTS, **values),
+        LOANS: filled(_LOANS),
+        FACTS: facts,
+    }
+
+
+def _values(definition: Definition, dates: Sequence[date], reporting_currency: str) -> dict[str, exp.Expr]:
     total = definition.cover is Cover.TOTAL_DUE
-    paid = _expression(
-        "SELECT m.principal + m.interest + m.fees + m.taxes + m.other" if total else "SELECT m.principal"
-    )
-    due = _expression("SELECT s.principal + s.interest + s.fees + s.taxes + s.other" if total else "SELECT s.principal")
-    after = definition.write_off_after_days
-    sticky = definition.write_off is WriteOff.STICKY
-    late: exp.Expr = exp.false()
-    if after is not None:
-        late = (
-            _expression("SELECT was_late_enough")
-            if sticky
-            else exp.GT(this=exp.column("dpd"), expression=number_node(after))
-        )
+    paid = expression("SELECT m.principal + m.interest + m.fees + m.taxes + m.other" if total else "SELECT m.principal")
+    due = expression("SELECT s.principal + s.interest + s.fees + s.taxes + s.other" if total else "SELECT s.principal")
     least = definition.grace_days + 1
-    write_off_days = -1 if after is None or not sticky else max(after + 1, least)
-    thirty, ninety = max(definition.reaches(30), least), max(definition.reaches(90), least)
-    reach = sorted({thirty, ninety} | ({write_off_days} if write_off_days > 0 else set()))
-    method, days_past_due = _days_past_due(definition)
-    return filled(
-        _PANEL,
-        dates=exp.array(*(date_node(day) for day in dates)),
-        last=date_node(max(dates)),
-        reporting=exp.Literal.string(reporting_currency),
-        cover_paid=paid,
-        cover_due=due,
-        method=method,
-        days_past_due=days_past_due,
-        tolerance=number_node(definition.arrears_tolerance),
-        reach_days=exp.array(*(number_node(days) for days in reach)),
-        thirty=number_node(thirty),
-        ninety=number_node(ninety),
-        write_off_days=number_node(write_off_days),
-        dust_share=number_node(definition.dust_share),
-        grace_days=number_node(definition.grace_days),
-        late_enough=late,
-    )
+    after = definition.write_off_after_days
+    lost_days = None if after is None else max(after + 1, least)
+    thirty, sixty, ninety = (max(definition.reaches(edge), least) for edge in (30, 60, 90))
+    reach = sorted({thirty, sixty, ninety} | ({lost_days} if lost_days else set()))
+    method, days = days_past_due(definition)
+    return {
+        "dates": exp.array(*(date_node(day) for day in dates)),
+        "since": exp.array(*(date_node(day) for day in period_starts(dates))),
+        "last": date_node(max(dates)),
+        "reporting": exp.Literal.string(reporting_currency),
+        "cover_paid": paid,
+        "cover_due": due,
+        "method": method,
+        "days_past_due": days,
+        "tolerance": number_node(definition.arrears_tolerance),
+        "reach_days": exp.array(*(number_node(edge) for edge in reach)),
+        "thirty": number_node(thirty),
+        "sixty": number_node(sixty),
+        "ninety": number_node(ninety),
+        "write_off_days": number_node(lost_days or -1),
+        "lost_after": exp.null() if lost_days is None else number_node(lost_days - 1),
+        "dust_share": number_node(definition.dust_share),
+        "grace_days": number_node(definition.grace_days),
+        **_lost(definition, lost_days),
+    }
 
 
-def _expression(text: str, **values: exp.Expr) -> exp.Expr:
-    found: exp.Expr = filled(text, **values).expressions[0]
-    return found
+def period_starts(dates: Sequence[date]) -> list[date]:
+    """For each of the dates, the day after which its period begins."""
+    return [dates[0].replace(day=1) - timedelta(days=1), *dates[:-1]]
 
 
-def _days_past_due(definition: Definition) -> tuple[exp.Select, exp.Expr]:
-    """The relation ``method`` and the days past due before grace."""
-    match definition.dpd_method:
-        case DpdMethod.ROLLING:
-            return filled(_NOTHING_MORE), _expression(_ROLLING)
-        case DpdMethod.STRICT:
-            return filled(_MISSED, tolerance=number_node(definition.arrears_tolerance)), _expression(_STRICT)
-        case DpdMethod.MONTHLY_MBA | DpdMethod.MONTHLY_OTS:
-            lead = number_node(1 if definition.dpd_method is DpdMethod.MONTHLY_MBA else 0)
-            return filled(_PASSED, lead=lead), _expression(_MONTHLY, lead=lead)
+def _lost(definition: Definition, lost_days: int | None) -> dict[str, exp.Expr]:
+    """Whether a loan is written off by its days past due: at a date, and just before a payment."""
+    if lost_days is None:
+        return {"late_enough": exp.false(), "was_lost": exp.false()}
+    if definition.write_off is WriteOff.STICKY:
+        return {
+            "late_enough": expression("SELECT was_late_enough"),
+            "was_lost": expression("SELECT x.write_off_at < c.date"),
+        }
+    days = number_node(lost_days)
+    return {
+        "late_enough": expression("SELECT dpd >= :days", days=days),
+        "was_lost": expression("SELECT u.days_late >= :days", days=days),
+    }

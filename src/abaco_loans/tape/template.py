@@ -33,6 +33,12 @@ def filled(text: str, **values: exp.Expr) -> exp.Select:
     return result
 
 
+def expression(text: str, **values: exp.Expr) -> exp.Expr:
+    """The one expression that ``SELECT expression`` selects."""
+    found: exp.Expr = filled(text, **values).expressions[0]
+    return found
+
+
 def date_node(day: date) -> exp.Expr:
     """A date literal."""
     return exp.cast(exp.Literal.string(day.isoformat()), "DATE")
