@@ -25,6 +25,7 @@ from abaco_loans.tape.dpd_method import days_past_due
 from abaco_loans.tape.template import date_node, expression, filled, number_node
 
 RUNNING, OWED, EVENTS = "servicing_running", "servicing_owed", "servicing_events"
+STANDING, CHANCES, UNPAID, HELD = "servicing_standing", "servicing_chances", "servicing_unpaid", "servicing_held"
 LOANS, FACTS = "panel_loans", "panel_facts"
 
 # One row a loan and date on which something moved: what moved, and what stands until the next such date. What moved
@@ -75,7 +76,8 @@ LEFT JOIN rates r ON r.currency = l.currency AND m.date >= r.since AND (m.date <
 WINDOW w AS (PARTITION BY m.loan_id ORDER BY m.date)
 """
 
-# One row an instalment and version of the schedule, with what is due up to it.
+# One row an instalment and version of the schedule, with what is due up to it, and the day on which that is settled:
+# covered, and never uncovered again. From then on the instalment needs no look; most are settled on their day.
 _OWED = """
 WITH instalments AS (
   SELECT s.loan_id, s.valid_from, s.due_date, CAST(SUM(:cover_due) AS DECIMAL(18,4)) AS amount,
@@ -87,27 +89,44 @@ versions AS (
   SELECT loan_id, valid_from, LEAD(valid_from) OVER w AS until, ROW_NUMBER() OVER w AS version
   FROM (SELECT loan_id, valid_from FROM servicing_schedules GROUP BY loan_id, valid_from) v
   WINDOW w AS (PARTITION BY loan_id ORDER BY valid_from)
+),
+owed AS (
+  SELECT i.loan_id, i.valid_from, v.until, v.version, i.due_date, i.amount, i.principal, i.total,
+         CAST(SUM(i.amount) OVER w AS DECIMAL(18,4)) AS cumulative, ROW_NUMBER() OVER w AS number
+  FROM instalments i JOIN versions v ON v.loan_id = i.loan_id AND v.valid_from = i.valid_from
+  WINDOW w AS (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date ROWS UNBOUNDED PRECEDING)
+),
+levels AS (
+  SELECT loan_id, MIN(covered_then) OVER (PARTITION BY loan_id ORDER BY date DESC ROWS UNBOUNDED PRECEDING)
+                  + :tolerance AS level, date, 0 AS asks, NULL AS valid_from, NULL AS until, NULL AS version,
+         NULL AS due_date, NULL AS amount, NULL AS principal, NULL AS total, NULL AS cumulative, NULL AS number
+  FROM servicing_running
+  UNION ALL
+  SELECT loan_id, cumulative, NULL, 1, valid_from, until, version, due_date, amount, principal, total, cumulative, number
+  FROM owed
 )
-SELECT i.loan_id, i.valid_from, v.until, v.version, i.due_date, i.amount, i.principal, i.total,
-       CAST(SUM(i.amount) OVER w AS DECIMAL(18,4)) AS cumulative, ROW_NUMBER() OVER w AS number
-FROM instalments i JOIN versions v ON v.loan_id = i.loan_id AND v.valid_from = i.valid_from
-WINDOW w AS (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date)
+SELECT loan_id, valid_from, until, version, due_date, amount, principal, total, cumulative, number, settled
+FROM (SELECT *, MIN(date) OVER (PARTITION BY loan_id ORDER BY level DESC, asks ROWS UNBOUNDED PRECEDING) AS settled
+      FROM levels) s
+WHERE asks = 1
 """
 
 # One row a loan that ever was late enough, or was written off: when, and what its balance was then. Counted rolling.
 _EVENTS = """
 WITH reach AS (
-  SELECT w.loan_id, w.cumulative, w.number, w.version, w.until, k.days,
+  SELECT w.loan_id, w.cumulative, w.number, w.version, w.until, w.settled, k.days,
          GREATEST(w.due_date + k.days, w.valid_from) AS at
   FROM servicing_owed w CROSS JOIN (SELECT UNNEST(:reach_days) AS days) k
   WHERE w.due_date + k.days <= :last AND (w.until IS NULL OR w.due_date + k.days < w.until)
+    AND (w.settled IS NULL OR GREATEST(w.due_date + k.days, w.valid_from) < w.settled)
 ),
 checks AS (
   SELECT loan_id, cumulative, number, version, days, at FROM reach
   UNION ALL
   SELECT w.loan_id, w.cumulative, w.number, w.version, w.days, m.date
   FROM reach w JOIN servicing_running m ON m.loan_id = w.loan_id AND m.date > w.at AND m.date <= :last
-    AND (w.until IS NULL OR m.date < w.until) AND (m.covered < 0 OR m.change > 0)
+    AND (w.until IS NULL OR m.date < w.until) AND (w.settled IS NULL OR m.date < w.settled)
+    AND (m.covered < 0 OR m.change > 0)
 ),
 timeline AS (
   SELECT loan_id, at, 1 AS kind, CAST(0 AS DECIMAL(18,4)) AS covered, CAST(0 AS DECIMAL(18,4)) AS lent,
@@ -116,7 +135,7 @@ timeline AS (
   FROM checks
   UNION ALL
   SELECT loan_id, date, 0, covered, disbursed, change, principal_paid, NULL, NULL, NULL, NULL
-  FROM servicing_running WHERE date <= :last
+  FROM servicing_running WHERE date <= :last AND loan_id IN (SELECT loan_id FROM reach)
 ),
 turned AS (
   SELECT loan_id, at, kind, cumulative, number, version, days, SUM(covered) OVER t AS covered_then,
@@ -173,49 +192,52 @@ LEFT JOIN servicing_owed o ON o.loan_id = l.loan_id AND o.version = 1 AND o.numb
 LEFT JOIN servicing_events e ON e.loan_id = l.loan_id
 """
 
-# One row a loan and date.
-_FACTS = """
-WITH dates AS (SELECT UNNEST(:dates) AS as_of, UNNEST(:since) AS since),
-rates AS (
-  SELECT currency, date AS since, rate, LEAD(date) OVER (PARTITION BY currency ORDER BY date) AS until
-  FROM servicing_rates
-),
-moves AS (SELECT loan_id, date, covered FROM servicing_running),
-versions AS (SELECT loan_id, valid_from, until, due_date AS first_due FROM servicing_owed WHERE number = 1),
-owed_then AS (
-  SELECT w.loan_id, d.as_of, w.due_date, w.amount, w.cumulative
-  FROM servicing_owed w JOIN dates d ON w.valid_from <= d.as_of AND (w.until IS NULL OR d.as_of < w.until)
-),
-standing AS (
-  SELECT r.loan_id, r.currency, d.as_of, d.since, r.lent_then, r.balance_then AS balance, r.covered_then AS covered,
-         r.repaid_then, r.flags > 0 OR COALESCE(r.written_off_date <= d.as_of, FALSE) AS is_flagged,
-         r.balance_then <= 0 OR r.balance_then < :dust_share * r.lent_then AS repaid
-  FROM servicing_running r JOIN dates d ON d.as_of >= r.date AND (d.as_of < r.until OR r.until IS NULL)
-    AND d.as_of >= r.disbursement_date
-),
-chances AS (
-  SELECT r.loan_id, r.date, r.counts_on, r.received, r.principal_paid, r.rate, r.covered_then - r.covered AS covered,
-         v.valid_from, r.flags > r.flagged OR COALESCE(r.written_off_date < r.date, FALSE) AS was_flagged
-  FROM servicing_running r
-  LEFT JOIN versions v ON v.loan_id = r.loan_id AND v.valid_from < r.date AND (v.until IS NULL OR r.date <= v.until)
-  WHERE (r.received <> 0 OR r.principal_paid <> 0) AND r.date <= :last
-    AND r.balance_then - r.change > 0 AND r.balance_then - r.change >= :dust_share * (r.lent_then - r.disbursed)
-    AND (r.flags > r.flagged OR r.written_off_date < r.date OR r.date - 1 > v.first_due + :lost_after)
+# One row a loan and date: what stands then.
+_STANDING = """
+WITH dates AS (SELECT UNNEST(:dates) AS as_of, UNNEST(:since) AS since)
+SELECT r.loan_id, r.currency, d.as_of, d.since, r.lent_then, r.balance_then AS balance, r.covered_then AS covered,
+       r.repaid_then, r.flags > 0 OR COALESCE(r.written_off_date <= d.as_of, FALSE) AS is_flagged,
+       r.balance_then <= 0 OR r.balance_then < :dust_share * r.lent_then AS repaid
+FROM servicing_running r JOIN dates d ON d.as_of >= r.date AND (d.as_of < r.until OR r.until IS NULL)
+  AND d.as_of >= r.disbursement_date
+"""
+
+# Payments that may have come while the loan was written off: it was flagged, or had once been late enough.
+_CHANCES = """
+SELECT r.loan_id, r.date, r.counts_on, r.received, r.principal_paid, r.rate, r.covered_then - r.covered AS covered,
+       x.write_off_at, r.flags > r.flagged OR COALESCE(r.written_off_date < r.date, FALSE) AS was_flagged
+FROM servicing_running r LEFT JOIN servicing_events x ON x.loan_id = r.loan_id
+WHERE (r.received <> 0 OR r.principal_paid <> 0) AND r.date <= :last
+  AND r.balance_then - r.change > 0 AND r.balance_then - r.change >= :dust_share * (r.lent_then - r.disbursed)
+  AND (r.flags > r.flagged OR r.written_off_date < r.date OR x.write_off_at < r.date)
+"""
+
+# The oldest unpaid due date, where there is one: at the dates, and on the day before such a payment (`paid_on`).
+_UNPAID = """
+WITH dates AS (SELECT UNNEST(:dates) AS as_of),
+unsettled AS (
+  SELECT loan_id, valid_from, until, due_date, LEAD(due_date) OVER w AS next_due,
+         MAX(COALESCE(settled, :never)) OVER w AS settled
+  FROM servicing_owed WHERE settled IS NULL OR settled > due_date
+  WINDOW w AS (PARTITION BY loan_id, valid_from ORDER BY due_date)
 ),
 asked AS (
-  SELECT s.loan_id, v.valid_from, s.covered + :tolerance AS level, s.as_of AS at, CAST(NULL AS DATE) AS paid_on
-  FROM standing s JOIN versions v ON v.loan_id = s.loan_id AND v.valid_from <= s.as_of
-    AND (v.until IS NULL OR s.as_of < v.until)
-  WHERE NOT s.repaid AND v.first_due < s.as_of
+  SELECT s.loan_id, o.valid_from, s.covered + :tolerance AS level, s.as_of AS at, CAST(NULL AS DATE) AS paid_on
+  FROM (SELECT o.loan_id, o.valid_from, d.as_of FROM unsettled o
+        JOIN dates d ON d.as_of > o.due_date AND (o.next_due IS NULL OR d.as_of <= o.next_due) AND d.as_of < o.settled
+          AND o.valid_from <= d.as_of AND (o.until IS NULL OR d.as_of < o.until)) o
+  JOIN servicing_standing s ON s.loan_id = o.loan_id AND s.as_of = o.as_of WHERE NOT s.repaid
   UNION ALL
-  SELECT loan_id, valid_from, covered + :tolerance, date - 1, date FROM chances WHERE valid_from IS NOT NULL
+  SELECT c.loan_id, v.valid_from, c.covered + :tolerance, c.date - 1, c.date
+  FROM servicing_chances c JOIN servicing_owed v ON v.loan_id = c.loan_id AND v.number = 1
+    AND v.valid_from < c.date AND (v.until IS NULL OR c.date <= v.until)
 ),
 maxima AS (
   SELECT loan_id, valid_from, due_date, cumulative
   FROM (SELECT loan_id, valid_from, due_date, cumulative,
                MAX(cumulative) OVER (PARTITION BY loan_id, valid_from ORDER BY due_date
                                      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-        FROM servicing_owed) o
+        FROM servicing_owed WHERE loan_id IN (SELECT loan_id FROM asked)) o
   WHERE before IS NULL OR cumulative > before
 ),
 answered AS (
@@ -225,16 +247,54 @@ answered AS (
   FROM (SELECT loan_id, valid_from, level, at, paid_on, 1 AS question, CAST(NULL AS DATE) AS due_date FROM asked
         UNION ALL
         SELECT loan_id, valid_from, cumulative, NULL, NULL, 0, due_date FROM maxima) b
+)
+SELECT loan_id, at, paid_on, oldest FROM answered WHERE question = 1 AND oldest < at
+"""
+
+# One row a loan and date: how it is judged.
+_HELD = """
+WITH dates AS (SELECT UNNEST(:dates) AS as_of),
+moves AS (SELECT loan_id, date, covered FROM servicing_running),
+owed_then AS (
+  SELECT w.loan_id, d.as_of, w.due_date, w.amount, w.cumulative
+  FROM servicing_owed w JOIN dates d ON w.valid_from <= d.as_of AND (w.until IS NULL OR d.as_of < w.until)
 ),
-unpaid AS (SELECT loan_id, at AS as_of, oldest FROM answered WHERE question = 1 AND paid_on IS NULL AND oldest < at),
+standing AS (SELECT * FROM servicing_standing),
+unpaid AS (SELECT loan_id, at AS as_of, oldest FROM servicing_unpaid WHERE paid_on IS NULL),
+method AS (:method),
+counted AS (
+  SELECT s.*, u.oldest, :days_past_due AS days_late, COALESCE(r.write_off_at <= s.as_of, FALSE) AS was_late_enough
+  FROM standing s JOIN servicing_loans l ON l.loan_id = s.loan_id
+  LEFT JOIN unpaid u ON u.loan_id = s.loan_id AND u.as_of = s.as_of
+  LEFT JOIN method t ON t.loan_id = s.loan_id AND t.as_of = s.as_of
+  LEFT JOIN servicing_events r ON r.loan_id = s.loan_id
+),
+judged AS (
+  SELECT *, CASE WHEN repaid OR days_late <= :grace_days THEN 0 ELSE days_late END AS dpd FROM counted
+),
+ended AS (
+  SELECT *, NOT repaid AND (is_flagged OR COALESCE(:late_enough, FALSE)) AS written_off FROM judged
+)
+SELECT loan_id, as_of, since, lent_then, repaid_then, written_off, repaid, CAST(dpd AS INT) AS dpd,
+       CASE WHEN dpd = 0 THEN NULL ELSE oldest END AS oldest,
+       CASE WHEN repaid OR written_off THEN 0 ELSE balance END AS outstanding,
+       CASE WHEN written_off THEN balance ELSE 0 END AS lost, CASE WHEN repaid THEN balance ELSE 0 END AS dust
+FROM ended
+"""
+
+# The same with what it was at the date before, and what moved in between.
+_FACTS = """
+WITH dates AS (SELECT UNNEST(:dates) AS as_of, UNNEST(:since) AS since),
+rates AS (
+  SELECT currency, date AS since, rate, LEAD(date) OVER (PARTITION BY currency ORDER BY date) AS until
+  FROM servicing_rates
+),
 recovered AS (
   SELECT c.loan_id, d.as_of, SUM(c.received) AS cash, SUM(c.principal_paid) AS principal,
          SUM(c.received * c.rate) AS cash_usd, SUM(c.principal_paid * c.rate) AS principal_usd
-  FROM chances c JOIN dates d ON c.counts_on > d.since AND c.counts_on <= d.as_of
-  LEFT JOIN (SELECT loan_id, paid_on, at - oldest AS days_late FROM answered
-             WHERE question = 1 AND paid_on IS NOT NULL AND oldest < at) u
+  FROM servicing_chances c JOIN dates d ON c.counts_on > d.since AND c.counts_on <= d.as_of
+  LEFT JOIN (SELECT loan_id, paid_on, at - oldest AS days_late FROM servicing_unpaid WHERE paid_on IS NOT NULL) u
     ON u.loan_id = c.loan_id AND u.paid_on = c.date
-  LEFT JOIN servicing_events x ON x.loan_id = c.loan_id
   WHERE c.was_flagged OR COALESCE(:was_lost, FALSE) GROUP BY c.loan_id, d.as_of
 ),
 moved AS (
@@ -255,7 +315,7 @@ lent AS (
 priced AS (
   SELECT s.loan_id, s.as_of, CAST(CASE WHEN s.currency = :reporting THEN 1 ELSE q.rate END AS DECIMAL(38,8)) AS rate,
          n.lent_usd, n.unpriced
-  FROM standing s
+  FROM servicing_standing s
   JOIN lent n ON n.loan_id = s.loan_id AND n.date <= s.as_of AND (s.as_of < n.until OR n.until IS NULL)
   LEFT JOIN rates q ON q.currency = s.currency AND s.as_of >= q.since AND (s.as_of < q.until OR q.until IS NULL)
 ),
@@ -270,44 +330,22 @@ due AS (
   JOIN servicing_loans l ON l.loan_id = w.loan_id
   LEFT JOIN rates r ON r.currency = l.currency AND w.due_date >= r.since AND (w.due_date < r.until OR r.until IS NULL)
   GROUP BY w.loan_id, d.as_of
-),
-method AS (:method),
-counted AS (
-  SELECT s.*, u.oldest, :days_past_due AS days_late, COALESCE(r.write_off_at <= s.as_of, FALSE) AS was_late_enough
-  FROM standing s JOIN servicing_loans l ON l.loan_id = s.loan_id
-  LEFT JOIN unpaid u ON u.loan_id = s.loan_id AND u.as_of = s.as_of
-  LEFT JOIN method t ON t.loan_id = s.loan_id AND t.as_of = s.as_of
-  LEFT JOIN servicing_events r ON r.loan_id = s.loan_id
-),
-judged AS (
-  SELECT *, CASE WHEN repaid OR days_late <= :grace_days THEN 0 ELSE days_late END AS dpd FROM counted
-),
-ended AS (
-  SELECT *, NOT repaid AND (is_flagged OR COALESCE(:late_enough, FALSE)) AS written_off FROM judged
-),
-held AS (
-  SELECT loan_id, as_of, since, lent_then, repaid_then, written_off, repaid, dpd,
-         CASE WHEN dpd = 0 THEN NULL ELSE oldest END AS oldest,
-         CASE WHEN repaid OR written_off THEN 0 ELSE balance END AS outstanding,
-         CASE WHEN written_off THEN balance ELSE 0 END AS lost, CASE WHEN repaid THEN balance ELSE 0 END AS dust
-  FROM ended
 )
 SELECT h.loan_id, h.as_of, h.since AS period_start, h.lent_then AS disbursed, h.repaid_then AS principal_paid,
        h.outstanding AS outstanding_principal, h.lost AS written_off_balance, h.dust AS dust_forgiven,
-       h.written_off, h.repaid, CAST(h.dpd AS INT) AS days_past_due, h.oldest AS oldest_unpaid_due_date,
-       LAG(h.outstanding) OVER w AS outstanding_then, LAG(h.lost) OVER w AS lost_then, LAG(h.dust) OVER w AS dust_then,
-       LAG(h.written_off) OVER w AS written_off_then, LAG(h.repaid) OVER w AS repaid_before,
-       LAG(CAST(h.dpd AS INT)) OVER w AS days_past_due_then, LAG(h.as_of) OVER w AS as_of_then,
+       h.written_off, h.repaid, h.dpd AS days_past_due, h.oldest AS oldest_unpaid_due_date,
+       b.outstanding AS outstanding_then, b.lost AS lost_then, b.dust AS dust_then, b.written_off AS written_off_then,
+       b.repaid AS repaid_before, b.dpd AS days_past_due_then, b.as_of AS as_of_then,
        CAST(m.disbursed AS DECIMAL(18,4)) AS disbursed_now, CAST(m.capitalised AS DECIMAL(18,4)) AS capitalised_now,
        CAST(m.adjusted AS DECIMAL(18,4)) AS adjusted_now, CAST(m.principal_paid AS DECIMAL(18,4)) AS principal_paid_now,
        CAST(m.received AS DECIMAL(18,4)) AS received_now, CAST(m.interest_fees AS DECIMAL(18,4)) AS interest_fees_now,
        CAST(v.cash AS DECIMAL(18,4)) AS recovered_now, CAST(v.principal AS DECIMAL(18,4)) AS recovered_principal_now,
        CAST(c.total AS DECIMAL(18,4)) AS scheduled_now, CAST(c.principal AS DECIMAL(18,4)) AS scheduled_principal_now
-FROM held h
+FROM servicing_held h
+LEFT JOIN servicing_held b ON b.loan_id = h.loan_id AND b.as_of = h.since
 LEFT JOIN moved m ON m.loan_id = h.loan_id AND m.as_of = h.as_of
 LEFT JOIN due c ON c.loan_id = h.loan_id AND c.as_of = h.as_of
 LEFT JOIN recovered v ON v.loan_id = h.loan_id AND v.as_of = h.as_of
-WINDOW w AS (PARTITION BY h.loan_id ORDER BY h.as_of)
 """
 
 _PRICED_JOIN = "SELECT p.loan_id = h.loan_id AND p.as_of = h.as_of"
@@ -359,6 +397,10 @@ def panel_steps(
         OWED: filled(_OWED, **values),
         EVENTS: filled(_EVENTS, **values),
         LOANS: filled(_LOANS),
+        STANDING: filled(_STANDING, **values),
+        CHANCES: filled(_CHANCES, **values),
+        UNPAID: filled(_UNPAID, **values),
+        HELD: filled(_HELD, **values),
         FACTS: facts,
     }
 
@@ -388,7 +430,7 @@ def _values(definition: Definition, dates: Sequence[date], reporting_currency: s
         "sixty": number_node(sixty),
         "ninety": number_node(ninety),
         "write_off_days": number_node(lost_days or -1),
-        "lost_after": exp.null() if lost_days is None else number_node(lost_days - 1),
+        "never": date_node(date.max),
         "dust_share": number_node(definition.dust_share),
         "grace_days": number_node(definition.grace_days),
         **_lost(definition, lost_days),
@@ -407,7 +449,7 @@ def _lost(definition: Definition, lost_days: int | None) -> dict[str, exp.Expr]:
     if definition.write_off is WriteOff.STICKY:
         return {
             "late_enough": expression("SELECT was_late_enough"),
-            "was_lost": expression("SELECT x.write_off_at < c.date"),
+            "was_lost": expression("SELECT c.write_off_at < c.date"),
         }
     days = number_node(lost_days)
     return {
