@@ -88,7 +88,9 @@ def _words(node: ast.expr | None) -> str:
 def errors_page() -> str:
     """Codes, what they say, and what to do."""
     from abaco_loans import errors
-    from abaco_loans.operations.calculate import SERVICING_CHECKS
+    from abaco_loans.operations.panel_checks import BREAK, GAP
+    from abaco_loans.operations.rebuild import SERVICING_CHECKS
+    from abaco_loans.portfolio.roll_forward import TRANSITIONS, VANISHED
     from abaco_loans.tape.reasons import REASONS, WARNINGS
 
     lines = [
@@ -100,7 +102,7 @@ def errors_page() -> str:
     ]
     by_area: dict[str, list[Failure]] = defaultdict(list)
     for failure in failures():
-        if not failure.code.startswith("WARN"):
+        if not failure.code.startswith(("WARN", "MOVE")):
             by_area[failure.code.split("-")[0]].append(failure)
     for area, items in sorted(by_area.items()):
         lines += [f"## {area}", "", "| code | exit | what | what to do |", "|---|---|---|---|"]
@@ -117,6 +119,9 @@ def errors_page() -> str:
         "|---|---|",
     ]
     lines += [f"| {code} | {text} |" for code, text in REASONS.items()]
+    findings = [BREAK, GAP, *((item.code, item.text) for item in TRANSITIONS), VANISHED]
+    lines += ["", "## What the checks of a panel find", "", "| code | finding |", "|---|---|"]
+    lines += [f"| {code} | {text} |" for code, text in findings]
     lines += ["", "## Warnings: nothing is refused", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {item.code} | {_cell(item.what)} |" for item in failures() if item.code.startswith("WARN")]
     lines += [f"| {code} | {text} |" for code, text in WARNINGS.items()]
@@ -262,6 +267,34 @@ PAGES = {
     "settings.md": settings_page,
     "commands.md": commands_page,
 }
+
+
+def views_page() -> str:
+    """Every view with its columns, and the columns of the panel that they are made from."""
+    from abaco_loans.portfolio.columns import columns
+    from abaco_loans.portfolio.views import VIEWS
+
+    lines = [
+        "# Views",
+        "",
+        "`abaco view NAME` shows one of the latest panel ([how to build one](panel.md)); `--by SEGMENT` splits it,",
+        "`--out FILE.csv` and `--json` hand it on. Amounts are in reporting currency; an empty cell is not computable",
+        "or suppressed, and a note under the table says which. Definitions: [definitions](definitions.md).",
+        "",
+    ]
+    for view in VIEWS.values():
+        marks = [] if view.segmented else ["not by segment"]
+        marks += ["restricted: it names customers"] if view.restricted else []
+        lines += [f"## {view.title} (`{view.name}`)", "", view.text + (f" ({'; '.join(marks)})" if marks else ""), ""]
+        lines += ["| column | unit | meaning |", "|---|---|---|"]
+        lines += [f"| `{item.name}` | {item.unit} | {item.text} |" for item in view.columns]
+        lines += [""]
+    lines += ["## Columns of the panel", "", "| column | type | meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in columns().items()]
+    return "\n".join(lines)
+
+
+PAGES["views.md"] = views_page
 
 
 def main() -> int:
