@@ -59,6 +59,7 @@ clean: ## remove everything that make made
 
 setup: $(STAMP) ## only the .venv
 
+# Of transitionMatrix only a data set is wanted (tests/portfolio), not the libraries that it needs.
 # The build backend goes in first, pinned like the rest, so that the install fetches nothing unpinned.
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; \
@@ -88,5 +89,6 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	$(PIP) install -c constraints.txt hatchling editables; \
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[book,dev,excel,postgres]'; \
+	$(PIP) install -c constraints.txt --no-deps transitionMatrix; \
 	$(BIN)/python -m compileall -q src; \
 	touch $(STAMP)

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError
-from abaco_loans.strict_yaml import Document
 
 
 class FileModel(BaseModel):

@@ -6,13 +6,13 @@ Every setting is documented in ``docs/settings.md`` (a test fails on one that is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import Field as ModelField
-
-from abaco_loans.checked import FileModel, check
-from abaco_loans.strict_yaml import Document
+from abaco_loans.document import Document
+from abaco_loans.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "ABACO_"
 
@@ -41,28 +41,65 @@ class Settings:
     lock_timeout_s: int = 600
 
 
-class _SettingsFile(FileModel):
-    release: str = ModelField(default="v2", pattern=r"^[a-z][a-z0-9_.-]{0,62}$")
-    reporting_currency: str = ModelField(default="USD", pattern=r"^[A-Z]{3}$")
-    memory_mb: int = ModelField(default=600, ge=200, le=1_000_000)
-    threads: int = ModelField(default=2, ge=1, le=256)
-    records_url: str = ""
-    masking_key_file: str = "keys/masking.key"
-    lock_timeout_s: int = ModelField(default=600, ge=0, le=86_400)
+# What a value must be: a text of that form, or a whole number in that range.
+_TEXT = re.compile(r".*", re.DOTALL)
+_RULES: Mapping[str, re.Pattern[str] | range] = {
+    "release": re.compile(r"[a-z][a-z0-9_.-]{0,62}"),
+    "reporting_currency": re.compile(r"[A-Z]{3}"),
+    "memory_mb": range(200, 1_000_001),
+    "threads": range(1, 257),
+    "records_url": _TEXT,
+    "masking_key_file": _TEXT,
+    "lock_timeout_s": range(86_401),
+}
 
 
 def read_settings(document: Document, environment: Mapping[str, str]) -> Settings:
     """The settings of the file, with those of the environment put over them.
 
     Raises:
-        ConfigError: ``CFG-501`` unknown setting or wrong value, with ``file:line``.
+        ConfigError: ``CFG-501`` unknown setting or wrong value, with ``file:line`` or the variable's name.
     """
-    data = dict(document.data or {}) if isinstance(document.data, dict | None) else document.data
-    if isinstance(data, dict):
-        for name in (field.name for field in fields(Settings)):
-            value = environment.get(ENVIRONMENT_PREFIX + name.upper())
-            if value is not None:
-                data[name] = value
-    merged = Document(name=document.name, data=data, lines=document.lines)
-    file = check(merged, _SettingsFile, code="CFG-501", hint="settings are described in docs/settings.md")
-    return Settings(**file.model_dump())
+    data = {} if document.data is None else document.data
+    if not isinstance(data, dict):
+        raise _refusal(document.name, [(document.where(), "settings are written `name: value`")])
+    given = {name: (value, document.where(name)) for name, value in data.items()}
+    for name in _RULES:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if variable in environment:
+            given[name] = environment[variable], variable
+    faults = [(where, fault) for name, (value, where) in given.items() if (fault := _fault(name, value))]
+    if faults:
+        raise _refusal(document.name, faults)
+    values: dict[str, Any] = {
+        name: int(value) if isinstance(_RULES[name], range) else value for name, (value, _) in given.items()
+    }
+    return Settings(**values)
+
+
+def _fault(name: str, value: object) -> str | None:
+    """What is wrong with a setting, in words. A number may be written as text, as the environment does."""
+    rule = _RULES.get(name)
+    if rule is None:
+        return f"{name}: unknown key"
+    if isinstance(rule, re.Pattern):
+        right = isinstance(value, str) and rule.fullmatch(value)
+        return None if right else f"{name}: {value!r} is not {_form(rule)}"
+    number = re.fullmatch(r"[0-9]{1,9}", str(value))
+    return None if number and int(number[0]) in rule else f"{name}: {value!r} is not a whole number {_form(rule)}"
+
+
+def _form(rule: re.Pattern[str] | range) -> str:
+    if isinstance(rule, range):
+        return f"from {rule.start} to {rule.stop - 1}"
+    return "a text" if rule is _TEXT else f"of the form {rule.pattern}"
+
+
+def _refusal(name: str, faults: list[tuple[str, str]]) -> ConfigError:
+    text = "; ".join(f"{where}: {what}" for where, what in faults)
+    return ConfigError(
+        f"{len(faults)} fault(s) in {name}: {text}",
+        code="CFG-501",
+        where=faults[0][0],
+        hint="settings are described in docs/settings.md",
+    )

@@ -8,34 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError
+
+__all__ = ["Document", "parse"]
 
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})\Z")
 _WORDS: dict[str, bool | None] = {"": None, "null": None, "~": None, "true": True, "false": False}
 _DEPTH_MAX = 40
 _LENGTH_MAX = 4_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """A parsed file: its data (dict, list, str, int, bool, None) and the line on which each path starts."""
-
-    name: str
-    data: Any
-    lines: dict[tuple[str | int, ...], int] = field(default_factory=dict)
-
-    def where(self, *path: str | int) -> str:
-        """``file:line`` of the nearest known ancestor of ``path``."""
-        for length in range(len(path), -1, -1):
-            line = self.lines.get(tuple(path[:length]))
-            if line is not None:
-                return f"{self.name}:{line}"
-        return self.name
 
 
 def parse(text: str, *, name: str) -> Document:

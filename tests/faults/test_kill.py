@@ -117,6 +117,7 @@ def fresh_workspace(bench: Bench, folder: Path) -> Path:
     shutil.rmtree(target / "records")
     shutil.rmtree(target / "outputs")
     shutil.rmtree(target / ".scratch")
+    shutil.rmtree(target / ".cache")
     (target / "keys" / "ledger.key").unlink()
     for name in ("records/locks", "records/anchors", "outputs"):
         (target / name).mkdir(parents=True)
@@ -224,3 +225,20 @@ def test_the_shim_misses_no_call_that_the_kernel_sees(bench: Bench, shim: Path, 
     kernel = [line for line in kernel if str(workspace) in line or line.startswith(("unlinkat", "rmdir"))]
     ours = [call for _, call, _ in lines_of(log) if call.removesuffix("64") in names or call in names]
     assert len(kernel) == len(ours), (len(kernel), len(ours))
+
+
+@pytest.mark.slow
+def test_killed_while_it_keeps_what_it_read(bench: Bench, tmp_path: Path) -> None:
+    """The cache is old, new or absent; the next run works, and keeps it."""
+    at = 0
+    while True:
+        at += 1
+        workspace = bench.copy(tmp_path)
+        shutil.rmtree(workspace / ".cache")
+        done = bench.server.run("run", bench.new, "-w", workspace, order=f"action=kill;path=/.cache;at={at}")
+        if done.code == 0:
+            break
+        assert done.code == -signal.SIGKILL, (at, done)
+        bench.run_again(workspace)
+        assert sorted(path.name for path in (workspace / ".cache").iterdir()) == ["release-v2.json", "settings.json"]
+    assert at > 4, "nothing was written there"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from abaco_loans.engines.base import Engine
-from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Catalogue, Grain, read_catalogue
+from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Catalogue, Grain
+from abaco_loans.kpi.catalogue_file import read_catalogue
 from abaco_loans.kpi.compiler import Compiled, compile_catalogue
 from abaco_loans.kpi.formula import parse_formula
 from abaco_loans.strict_yaml import parse

@@ -10,7 +10,8 @@ import pytest
 from sqlglot import exp
 
 from abaco_loans.errors import ConfigError
-from abaco_loans.kpi.catalogue import Catalogue, Direction, Grain, Thresholds, read_catalogue
+from abaco_loans.kpi.catalogue import Catalogue, Direction, Grain, Thresholds
+from abaco_loans.kpi.catalogue_file import read_catalogue
 from abaco_loans.kpi.compiler import Cell, compile_catalogue
 from abaco_loans.kpi.evaluate import CELLS_MAX, Prices, evaluate
 from abaco_loans.kpi.result import KpiResult, Status, judged, text_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from abaco_loans.errors import ConfigError
-from abaco_loans.kpi.catalogue import read_catalogue
+from abaco_loans.kpi.catalogue_file import read_catalogue
 from abaco_loans.kpi.formula import FACTS, Formula, as_decimal, as_ratio, interval, parse_formula, rounded
 from abaco_loans.strict_yaml import parse
 from abaco_loans.tape.calculation import COLUMNS

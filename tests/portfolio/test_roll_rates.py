@@ -171,7 +171,7 @@ def test_the_cohort_matrix_as_published(tmp_path: Path) -> None:
     try:
         package = distribution("transitionMatrix")
     except PackageNotFoundError:
-        pytest.skip("transitionMatrix is not installed: its data set is what is looked at")
+        pytest.fail("its data set is what is looked at: pip install --no-deps transitionMatrix==0.5.1")
     copy = tmp_path / "data.csv"
     copy.write_bytes(Path(str(package.locate_file("datasets/synthetic_data5.csv"))).read_bytes())
     engine = DuckDB(scratch=tmp_path, folders=[tmp_path], memory_mb=400, threads=1)

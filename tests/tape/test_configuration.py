@@ -13,7 +13,7 @@ from abaco_loans.errors import ConfigError
 from abaco_loans.operations.workspace import builtin_texts
 from abaco_loans.strict_yaml import parse
 from abaco_loans.tape.contract_file import read_contract
-from abaco_loans.tape.definition import read_definitions
+from abaco_loans.tape.definition_file import read_definitions
 from abaco_loans.tape.mapping_file import read_mapping
 from tests.tape.reading import shipped
 

@@ -18,8 +18,8 @@ from abaco_loans.tape.definition import (
     DpdMethod,
     Restructured,
     WriteOff,
-    read_definitions,
 )
+from abaco_loans.tape.definition_file import read_definitions
 from tests.tape.servicing_books import Bench
 from tests.tape.servicing_reference import Due, Loan, Move, Rates, State
 

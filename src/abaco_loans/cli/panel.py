@@ -40,9 +40,7 @@ def _days(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.option("--definition", help="Definition to use [default: that of the layout].")
 @click.option("--from", "start", callback=month_or_day, help="First month or day [default: the first disbursement].")
 @click.option("--to", "end", callback=month_or_day, help="Last month or day [default: the last whole month].")
-@click.option(
-    "--every", type=click.Choice(["month", "week", "day"]), default="month", help="How often [month]."
-)
+@click.option("--every", type=click.Choice(["month", "week", "day"]), default="month", help="How often [month].")
 @click.option("--at", multiple=True, callback=_days, help="A date to look at, instead of the others; may be repeated.")
 @click.option("--by", multiple=True, help="Compute the KPIs by this segment, too; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write every column to this .parquet or .csv file, too.")

@@ -16,7 +16,9 @@ def report() -> None:
 
 
 @report.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("book.html"), help="The file [default: book.html].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("book.html"), help="The file [default: book.html]."
+)
 @click.option("--panel", "panel_id", help="Panel to read [default: the latest].")
 @click.option("--lender", default="", help="Name on the cover [default: that of the workspace's folder].")
 @show.common

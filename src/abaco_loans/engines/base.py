@@ -68,7 +68,7 @@ class Engine(Protocol):
         ...
 
     def arrow(self, query: exp.Expr) -> ArrowStream:
-        """The rows of a query for whoever speaks Arrow; good until the engine's next query."""
+        """The rows of a query for whoever speaks Arrow. Several may be read at once; one begun outlives the engine."""
         ...
 
     def write(self, query: exp.Expr, path: Path, file_format: str) -> None:

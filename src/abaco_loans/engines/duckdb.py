@@ -127,8 +127,8 @@ class DuckDB:
         return run
 
     def arrow(self, query: exp.Expr) -> ArrowStream:
-        """See :class:`abaco_loans.engines.base.Engine`."""
-        found: ArrowStream = self._connection.sql(_sql(query))
+        """See :class:`abaco_loans.engines.base.Engine`. An unread result would block the connection it is of."""
+        found: ArrowStream = self._connection.cursor().sql(_sql(query))
         return found
 
     def write(self, query: exp.Expr, path: Path, file_format: str) -> None:

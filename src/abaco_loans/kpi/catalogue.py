@@ -1,4 +1,7 @@
-"""The catalogue: every KPI with its formula, unit, thresholds and owner. The single source of truth."""
+"""The catalogue: every KPI with its formula, unit, thresholds and owner. The single source of truth.
+
+``catalogue_file`` reads it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from pydantic import Field as ModelField
-
-from abaco_loans.checked import FileModel, check
 from abaco_loans.errors import ConfigError
 from abaco_loans.kpi.formula import Formula, parse_formula
 from abaco_loans.nearest import nearest
-from abaco_loans.strict_yaml import Document
 from abaco_loans.tape.calculation import COLUMNS, is_money
 
 CUSTOMER_RANK = "customer_rank"
@@ -97,92 +96,24 @@ class Catalogue:
         )
 
 
-class _Thresholds(FileModel):
-    warning: Decimal
-    critical: Decimal
-    direction: Direction
-
-
-class _Range(FileModel):
-    min: Decimal | None = None
-    max: Decimal | None = None
-    clamp: bool = False
-
-
-class _Entry(FileModel):
-    id: str = ModelField(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")
-    name: str
-    description: str
-    formula: str
-    unit: str
-    precision: int = ModelField(ge=0, le=10)
-    grain: Grain = Grain.LOAN
-    valid_range: _Range = _Range()
-    thresholds: _Thresholds | None = None
-    owner: str
-    departments: list[str] = ModelField(min_length=1)
-    refresh: str
-    source: str
-    segmented: bool = True
-
-
-class _CatalogueFile(FileModel):
-    version: str
-    kpis: list[_Entry] = ModelField(min_length=1)
-
-
-def read_catalogue(document: Document) -> Catalogue:
-    """The catalogue of the document.
+def formula_of(text: str, *, grain: Grain, where: str) -> Formula:
+    """The formula, parsed and checked against the columns of the grain.
 
     Raises:
-        ConfigError: ``KPI-100`` not a catalogue; ``KPI-101``..``KPI-108`` a formula is wrong; each with
-            ``file:line`` and a hint.
+        ConfigError: ``KPI-101``..``KPI-108``, see :func:`abaco_loans.kpi.formula.parse_formula`.
     """
-    file = check(document, _CatalogueFile, code="KPI-100", hint="see docs/kpis.md")
-    kpis: dict[str, Kpi] = {}
-    for index, entry in enumerate(file.kpis):
-        if entry.id in kpis:
-            raise ConfigError(
-                f"the KPI {entry.id!r} stands twice",
-                code="KPI-106",
-                where=document.where("kpis", index),
-                hint="rename or remove one of them",
-            )
-        kpis[entry.id] = _kpi(entry, document.where("kpis", index, "formula"))
-    return Catalogue(version=file.version, kpis=tuple(_ordered(kpis)))
-
-
-def _kpi(entry: _Entry, where: str) -> Kpi:
     columns: list[str] = list(COLUMNS)
-    if entry.grain is Grain.CUSTOMER:
+    if grain is Grain.CUSTOMER:
         columns = [name for name in COLUMNS if is_money(name)] + [CUSTOMER_RANK]
-    formula = parse_formula(entry.formula, columns=columns, where=where)
-    limits = entry.thresholds
-    return Kpi(
-        id=entry.id,
-        name=entry.name,
-        description=entry.description,
-        formula=formula,
-        unit=entry.unit,
-        precision=entry.precision,
-        grain=entry.grain,
-        valid_range=ValidRange(
-            least=entry.valid_range.min, greatest=entry.valid_range.max, clamp=entry.valid_range.clamp
-        ),
-        thresholds=None
-        if limits is None
-        else Thresholds(warning=limits.warning, critical=limits.critical, direction=limits.direction),
-        owner=entry.owner,
-        departments=tuple(entry.departments),
-        refresh=entry.refresh,
-        source=entry.source,
-        segmented=entry.segmented and not formula.facts,
-        where=where,
-    )
+    return parse_formula(text, columns=columns, where=where)
 
 
-def _ordered(kpis: Mapping[str, Kpi]) -> list[Kpi]:
-    """Dependencies first, otherwise the order of the file."""
+def ordered(kpis: Mapping[str, Kpi]) -> tuple[Kpi, ...]:
+    """Dependencies first, otherwise the order given.
+
+    Raises:
+        ConfigError: ``KPI-104`` a formula uses a KPI that is not there; ``KPI-107`` KPIs are made of each other.
+    """
     done: dict[str, Kpi] = {}
 
     def visit(kpi: Kpi, path: tuple[str, ...]) -> None:
@@ -207,4 +138,4 @@ def _ordered(kpis: Mapping[str, Kpi]) -> list[Kpi]:
 
     for kpi in kpis.values():
         visit(kpi, ())
-    return list(done.values())
+    return tuple(done.values())

@@ -26,7 +26,7 @@ from abaco_loans.portfolio.panel import PANEL, PanelSource, panel_of
 from abaco_loans.tape.calculation import DIMENSIONS, month_end_before
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.panel import FACTS, LOANS, panel_steps
-from abaco_loans.tape.servicing import RELATIONS
+from abaco_loans.tape.servicing import RATES, RELATIONS
 from abaco_loans.tape.snapshot import snapshot_facts
 from abaco_loans.tape.template import date_node, filled, number_node
 
@@ -179,6 +179,7 @@ def _rebuild(
 ) -> tuple[PanelSource, list[Warned]]:
     """The panel of a servicing extract, some loans at a time; gives what is odd between its files."""
     normal_relations(tape, engine, currency, kind="VIEW")
+    whole = _in_order(engine, scratch)
     warnings = servicing_warnings(engine, dates[-1]) + _quiet_months(engine, dates)
     foreign = is_foreign(engine, currency)
     for name in RELATIONS:
@@ -189,20 +190,38 @@ def _rebuild(
     written: dict[str, list[Path]] = {LOANS: [], FACTS: []}
     for number, low in enumerate(cuts):
         progress(f"rebuilding loans, part {number + 1} of {len(cuts)}")
-        normal_relations(tape, engine, currency, kind="TABLE", of=_between(low, [*cuts, None][number + 1]))
+        part = _between(low, [*cuts, None][number + 1])
+        for name, rows in whole.items():
+            query = rows if name == RATES else rows.where(part)
+            engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
         for name, query in steps.items():
             if name not in written:
                 engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
                 continue
             path = scratch / f"{name}{number:05}.parquet"
-            rows = exp.select("*").from_(query.subquery("made")).order_by("loan_id")
-            engine.write(rows if name == LOANS else rows.where(kept).order_by("as_of"), path, "parquet")
+            made = exp.select("*").from_(query.subquery("made")).order_by("loan_id")
+            engine.write(made if name == LOANS else made.where(kept).order_by("as_of"), path, "parquet")
             written[name].append(path)
     for name, paths in written.items():
         engine.open(name, paths)
     source = PanelSource(facts=FACTS, loans=LOANS, first=None, foreign=foreign, definition=definition)
     view_panel(engine, source)
     return source, warnings
+
+
+def _in_order(engine: Engine, scratch: Path) -> dict[str, exp.Select]:
+    """Put the normal relations into files in the order of loans; gives all their rows.
+
+    A part then reads its own rows alone. (A million loans: every part read all rows back from the spilled tables.)
+    """
+    whole = {}
+    for name in RELATIONS:
+        path, files = scratch / f"{name}.parquet", f"all_{name}"
+        engine.write(exp.select("*").from_(name).order_by("currency" if name == RATES else "loan_id"), path, "parquet")
+        engine.open(files, [path])
+        whole[name] = exp.select("*").from_(files)
+        engine.execute(exp.Create(this=exp.to_table(name), kind="VIEW", expression=whole[name], replace=True))
+    return whole
 
 
 def view_panel(engine: Engine, source: PanelSource) -> None:
@@ -235,11 +254,17 @@ def _join(
     attributes = {name: kind for name, (kind, _) in ATTRIBUTES.items()}
     facts = snapshot_facts(relation, report.present, definition, dates, currency, attributes)
     path = scratch / f"{FACTS}.parquet"
-    engine.write(exp.select("*").from_(facts.subquery("made")).order_by("loan_id", "as_of"), path, "parquet")
+    # The date before the span is there only for what happened after it, where a tape has it.
+    before = exp.column("measurement_date", quoted=True).eq(date_node(dates[0]))
+    known = bool(engine.rows(exp.select(exp.Literal.number(1)).from_(relation).where(before).limit(1)))
+    kept = exp.column("as_of", quoted=True) > date_node(dates[0])
+    rows = exp.select("*").from_(facts.subquery("made")).where(kept).order_by("loan_id", "as_of")
+    engine.write(rows, path, "parquet")
     engine.open(FACTS, [path])
     other = exp.column("currency").neq(exp.Literal.string(currency))
     foreign = bool(engine.rows(exp.select(exp.Literal.number(1)).from_(FACTS).where(other).limit(1)))
-    source = PanelSource(facts=FACTS, loans=None, first=dates[1], foreign=foreign, definition=definition)
+    first = dates[0] if known else dates[1]
+    source = PanelSource(facts=FACTS, loans=None, first=first, foreign=foreign, definition=definition)
     view_panel(engine, source)
     gaps = missing_months(dates[1:])
     if not gaps:

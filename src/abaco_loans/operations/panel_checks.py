@@ -21,6 +21,7 @@ from abaco_loans.portfolio.roll_forward import (
     transition_query,
     vanished_query,
 )
+from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import filled
 
 LISTED_MAX = 10_000
@@ -58,7 +59,9 @@ class CheckResult:
         return {"code": self.code, "text": self.text, "status": self.status, "count": self.count, "amount": amount}
 
 
-def check_panel(engine: Engine, path: Path, *, has_payments: bool, series: bool) -> list[CheckResult]:
+def check_panel(
+    engine: Engine, path: Path, *, has_payments: bool, series: bool, definition: Definition | None = None
+) -> list[CheckResult]:
     """Run every check over the relation ``panel`` and list what they find in a CSV file.
 
     Args:
@@ -66,8 +69,9 @@ def check_panel(engine: Engine, path: Path, *, has_payments: bool, series: bool)
         path: the file; at most 10,000 rows a check.
         has_payments: whether the tapes say what was paid, so that the roll-forward can be checked.
         series: whether loans may be missing at a date (snapshots).
+        definition: that of the panel; it says how fast days past due may rise.
     """
-    queries = {(item.code, item.text): transition_query(item) for item in TRANSITIONS}
+    queries = {(item.code, item.text): transition_query(item, definition) for item in TRANSITIONS}
     if series:
         queries[VANISHED] = vanished_query()
     results = []

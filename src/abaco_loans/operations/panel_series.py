@@ -92,12 +92,17 @@ def _choose(engine: Engine, day: date) -> None:
 
 def _segments(tape: ReadTape, calculation: Calculation, by: Sequence[str]) -> list[str]:
     there = [name for name in dimensions_of(tape.contract) if name in calculation.dimensions]
+    check_segments(by, there)
+    return [name for name in there if name in by]
+
+
+def check_segments(by: Sequence[str], there: Sequence[str]) -> None:
+    """Raises UsageError ``CLI-106`` where a segment is asked for that is not ``there``."""
     for name in by:
         if name not in there:
             raise UsageError(
                 f"the tape has no segment {name!r}", code="CLI-106", where="--by", hint=nearest(name, there)
             )
-    return [name for name in there if name in by]
 
 
 def _prices(tape: ReadTape) -> Prices:

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,17 +26,19 @@ from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.kpi.result import KpiResult, text_of
 from abaco_loans.operations.build_panel import Panel, Span, build_panel
 from abaco_loans.operations.panel_checks import CheckResult, check_panel
-from abaco_loans.operations.panel_series import kpi_series
+from abaco_loans.operations.panel_series import check_segments, kpi_series
 from abaco_loans.operations.read_series import TapeOptions, read_series
 from abaco_loans.operations.read_tape import ReadTape
 from abaco_loans.operations.record_run import RunRecorder
-from abaco_loans.operations.run_tape import publishing, record_failure, too_much
+from abaco_loans.operations.run_tape import out_of_memory, publishing, record_failure, sweep, too_much
 from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.tools import Tools
 from abaco_loans.operations.write_outputs import write_quarantine
-from abaco_loans.outputs.cells import safe_text
-from abaco_loans.outputs.publish import Publication, damaged_files, publish, remove, set_aside, sync, world
+from abaco_loans.outputs.cells import safe_expression, safe_text
+from abaco_loans.outputs.publish import Publication, damaged_files, publish, set_aside, sync, world
+from abaco_loans.portfolio.columns import columns
 from abaco_loans.portfolio.panel import PANEL
+from abaco_loans.records.locks import exclusive
 from abaco_loans.records.runs import PANEL_PREFIX, RunRecord
 from abaco_loans.releases.release import Release, run_identity
 
@@ -76,7 +78,15 @@ def publish_panel(request: PanelRequest, tools: Tools) -> PanelOutcome:
         WorldError: disk, database or permissions failed; the old outputs and the ledger are intact.
     """
     _check_out(request.out)
-    with ExitStack() as stack, world(tools.workspace.root):
+    try:
+        with world(tools.workspace.root):
+            return _publish_panel(request, tools)
+    except MemoryError as error:
+        raise out_of_memory() from error
+
+
+def _publish_panel(request: PanelRequest, tools: Tools) -> PanelOutcome:
+    with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder(tools.workspace))
         release = tools.workspace.release(request.release)
         engine = tools.open_engine(scratch, [scratch])
@@ -92,9 +102,10 @@ def publish_panel(request: PanelRequest, tools: Tools) -> PanelOutcome:
         panel = build_panel(
             tape, engine, definition, request.span, currency=currency, scratch=scratch, progress=tools.progress
         )
+        check_segments(request.by, panel.dimensions)
         records = stack.enter_context(tools.open_records())
         recorder = RunRecorder(
-            run_id=_panel_id(tape, release, panel, request.by),
+            run_id=_panel_id(tape, release, panel, sorted(set(request.by))),
             as_of=panel.dates[-1],
             tape=tape,
             release=release,
@@ -102,12 +113,25 @@ def publish_panel(request: PanelRequest, tools: Tools) -> PanelOutcome:
             tools=tools,
             records=records,
         )
+        stack.enter_context(_one_at_a_time(recorder.run_id, tools))
         outcome = _earlier(recorder) or _publish(request, recorder, panel, engine, scratch, started)
         if request.out:
             tools.progress(f"writing {request.out.name}")
             write_rows(engine, request.out, scratch)
         tools.anchor()
         return outcome
+
+
+def _one_at_a_time(panel_id: str, tools: Tools) -> AbstractContextManager[None]:
+    """One writer of one panel at once; the other waits, is told for whom, and then finds the result."""
+    tools.workspace.locks.mkdir(parents=True, exist_ok=True)
+    return exclusive(
+        tools.workspace.locks / f"{panel_id}.lock",
+        clock=tools.clock,
+        who=tools.who,
+        timeout_s=tools.workspace.settings.lock_timeout_s,
+        on_wait=lambda holder: tools.progress(f"waiting: {holder} writes this panel"),
+    )
 
 
 def _check_out(out: Path | None) -> None:
@@ -128,7 +152,7 @@ def _check_out(out: Path | None) -> None:
 
 def _panel_id(tape: ReadTape, release: Release, panel: Panel, by: Sequence[str]) -> str:
     """What the panel depends on: what a run does, all its dates, and the segments of its KPIs."""
-    dates = hashlib.sha256(" ".join([*map(str, panel.dates), "by", *sorted(by)]).encode()).hexdigest()
+    dates = hashlib.sha256(" ".join([*map(str, panel.dates), "by", *by]).encode()).hexdigest()
     run = run_identity(
         release,
         mapping=tape.mapping.name,
@@ -172,6 +196,7 @@ def _publish(
     if lost is not None and lost.status != "finished":
         lost = None
     with publishing(tools):
+        sweep(tools.workspace, records)
         start = lost or recorder.start()
     try:
         return _output(request, recorder, panel, engine, scratch, start, started)
@@ -194,7 +219,13 @@ def _output(
     staging = scratch / "output"
     staging.mkdir()
     tools.progress("checking the panel")
-    checks = check_panel(engine, staging / "checks.csv", has_payments=not panel.dated, series=panel.dated)
+    checks = check_panel(
+        engine,
+        staging / "checks.csv",
+        has_payments=not panel.dated,
+        series=panel.dated,
+        definition=panel.definition,
+    )
     tools.progress(f"computing KPIs at {len(panel.dates)} dates")
     currency = tools.workspace.settings.reporting_currency
     series = kpi_series(panel, tape, engine, recorder.release, by=request.by, currency=currency)
@@ -210,8 +241,6 @@ def _output(
     restricted = frozenset({FACTS_FILE, LOANS_FILE, "checks.csv", "quarantine.csv"})
     with publishing(tools):
         folder = f"panels/{recorder.run_id}"
-        if (tools.workspace.outputs / folder).exists():
-            remove(tools.workspace.outputs / folder)  # of an attempt that died before it was recorded
         publication = publish(
             tools.workspace.outputs, staging, folder, restricted=restricted, facts=recorder.facts(start)
         )
@@ -260,8 +289,9 @@ def _document(
         "dates": [str(day) for day in panel.dates],
         "starts": [str(day) for day in panel.starts],
         "dated": panel.dated,
+        "first": panel.source.first and str(panel.source.first),
         "foreign": panel.source.foreign,
-        "by": list(request.by),
+        "by": sorted(set(request.by)),
         "tape": {
             "name": Path(tape.path).name,
             "sha256": tape.sha256,
@@ -309,10 +339,20 @@ def _write_series(path: Path, series: Mapping[date, Sequence[KpiResult]]) -> Non
 def write_rows(engine: Engine, out: Path, scratch: Path) -> None:
     """Write every column of the relation ``panel`` to a file of a person's choice, all or nothing."""
     made = scratch / f"asked{out.suffix}"
-    query = exp.select("*").from_(PANEL).order_by("loan_id", "as_of")
+    query = exp.select(*_cells(out.suffix)).from_(PANEL).order_by("loan_id", "as_of")
     engine.write(query, made, out.suffix[1:])
     with world(out):
         part = out.with_name(f".{out.name}.part")
         shutil.copyfile(made, part)
         sync(part)
         part.replace(out)
+
+
+def _cells(suffix: str) -> list[exp.Expr]:
+    """Every column; text of a .csv file is safe to open in a spreadsheet."""
+    found = []
+    for name, (kind, _) in columns().items():
+        node = exp.column(name, quoted=True)
+        is_text = suffix == ".csv" and kind == "VARCHAR"
+        found.append(exp.alias_(safe_expression(node) if is_text else node, name, quoted=True))
+    return found

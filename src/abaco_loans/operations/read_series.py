@@ -23,7 +23,7 @@ from abaco_loans.operations.tools import Tools
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.template import filled
 
-SERIES = "series_rows"
+SERIES, ISSUES = "series_rows", "issues_tape"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ def read_series(
     if len(paths) == 1:
         return _read(paths[0], release, engine, tools, scratch, options)
     parts: list[Path] = []
+    faults: list[Path] = []
     tapes: list[ReadTape] = []
     for number, path in enumerate(paths):
         own = scratch / f"tape{number}"
@@ -62,10 +63,15 @@ def read_series(
                 )
             part = scratch / f"rows{number}.parquet"
             reader.write(_rows_of(tape, number), part, "parquet")
+            if tape.file("tape").quarantined:
+                faults.append(scratch / f"faults{number}.parquet")
+                reader.write(exp.select("*").from_(ISSUES), faults[-1], "parquet")
         finally:
             reader.close()
         tapes.append(tape)
         parts.append(part)
+    if faults:
+        engine.open(ISSUES, faults)
     return _joined(paths, tapes, parts, engine)
 
 

@@ -102,7 +102,7 @@ def run_tape(request: RunRequest, tools: Tools, begun: Begun | None = None) -> R
         with world(tools.workspace.root):
             return _run_tape(request, tools, begun)
     except MemoryError as error:
-        raise _out_of_memory() from error
+        raise out_of_memory() from error
     except InputError as error:
         if error.code != REFUSED:
             payload = {"tape": request.path.name, "code": error.code}
@@ -263,7 +263,7 @@ def _run(
     if lost is not None and lost.status != "finished":
         lost = None
     with publishing(tools):
-        _sweep(tools.workspace, records)
+        sweep(tools.workspace, records)
         start = lost or recorder.start()
     try:
         record, publication = _output(recorder, calculated, engine, scratch, start, request, watch)
@@ -318,13 +318,14 @@ def record_failure(error: BaseException, run_id: str, attempt: int, records: Rec
     """Mark the run as failed, whatever broke it. Where even that fails, the next attempt takes it over."""
     told = error if isinstance(error, AbacoError) else None
     if isinstance(error, MemoryError):
-        told = _out_of_memory()
+        told = out_of_memory()
     said = told.as_dict() if told else {"code": "RUN-109", "what": f"stopped by {type(error).__name__}"}
     with suppress(WorldError, MemoryError):
         records.writer.fail(run_id, said, attempt=attempt)
 
 
-def _out_of_memory() -> WorldError:
+def out_of_memory() -> WorldError:
+    """What a MemoryError means for a person: ``RUN-108``."""
     return WorldError(
         "out of memory",
         code="RUN-108",
@@ -383,7 +384,7 @@ def too_much(tape: ReadTape, *, strict: bool) -> InputError | None:
     return None
 
 
-def _sweep(workspace: Workspace, records: Records) -> None:
+def sweep(workspace: Workspace, records: Records) -> None:
     """Remove published folders that no finished run stands for. The publish lock is held."""
     known = set()
     for name in run_folders(workspace.outputs):

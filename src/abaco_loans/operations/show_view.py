@@ -30,15 +30,19 @@ from abaco_loans.tape.definition import restored
 from abaco_loans.tape.panel import FACTS, LOANS
 from abaco_loans.tape.template import filled
 
-SUPPRESSED = "fewer than 3 customers, or it would give such a cell away"
+SUPPRESSED = "left out: cells with fewer than 3 customers, or that would give such a cell away"
+UNPRICED = "rows without amounts: a loan's currency has no rate, so they are not computable"
 
-_CUSTOMERS = """
-SELECT segment, cell, COUNT(DISTINCT member), SUM(unpriced)
-FROM (SELECT :segment AS segment, :cell AS cell, COALESCE(customer_id, loan_id) AS member,
+# Customers; where the tapes name none, loans.
+_SIZES = """
+SELECT segment, as_of, cohort, COUNT(DISTINCT member), MAX(unpriced)
+FROM (SELECT :segment AS segment, as_of, :cohort AS cohort, :member AS member,
              CASE WHEN unpriced THEN 1 ELSE 0 END AS unpriced
       FROM panel) p
-GROUP BY segment, cell
+GROUP BY segment, as_of, cohort
 """
+# Segment, date of the panel, cohort (None: the view has no cohorts).
+Cell = tuple[str, date, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +112,17 @@ def _find(reader: RunReader, panel_id: str | None) -> RunRecord:
             )
         return record
     name = panel_id if panel_id.startswith(PANEL_PREFIX) else f"{PANEL_PREFIX}{panel_id}"
-    near = [item for item in reader.list(limit=1000) if item.run_id.startswith(name)]
+    found = reader.get(name)
+    if found is not None:
+        return found
+    panels = [item for item in reader.list(limit=1000) if item.run_id.startswith(PANEL_PREFIX)]
+    near = [item for item in panels if item.run_id.startswith(name)]
     if len(near) != 1:
         raise UsageError(
             f"there is no panel {panel_id!r}" if not near else f"{len(near)} panels begin with {panel_id!r}",
             code="PAN-105",
             where="--panel",
-            hint="`abaco runs list` shows them",
+            hint=nearest(name, [item.run_id for item in panels]) if panels else "`abaco panel TAPE` makes one",
         )
     return near[0]
 
@@ -135,7 +143,7 @@ def _open(engine: Engine, folder: Path, document: Mapping[str, Any]) -> None:
     source = PanelSource(
         facts=FACTS,
         loans=None if dated else LOANS,
-        first=date.fromisoformat(document["dates"][0]) if dated else None,
+        first=date.fromisoformat(document["first"]) if document["first"] else None,
         foreign=bool(document["foreign"]),
         definition=restored(document["definition"]),
     )
@@ -162,41 +170,60 @@ def show_view(view: View, asked: Asked) -> ViewTable:
         raise UsageError(f"{view.name} is not made by segment", code="CLI-109", where="--by", hint="leave --by out")
     table = view.table(asked)
     names = [column.name for column in table.columns]
-    cell = next((name for name in ("as_of", "cohort") if name in names), None)
-    hidden, unpriced = _cells(asked, cell)
-    keys = [index for index, column in enumerate(table.columns) if column.key]
+    hidden, unpriced = _cells(asked, by_cohort="cohort" in names)
+    if not any(column.unit is Unit.AMOUNT for column in table.columns):
+        unpriced = set()  # what it counts needs no rate
+    dates = {day: number for number, day in enumerate(asked.dates)}
     rows, notes = [], set(table.notes)
+    if hidden:
+        notes.add(SUPPRESSED)
     for row in table.rows:
-        place = (str(row[0]) if asked.by else "", row[names.index(cell)] if cell else None)
-        if asked.by and place in hidden:
-            notes.add(f"suppressed rows: {SUPPRESSED}")
-            row = _blank(row, keys)
-        elif place in unpriced:
-            notes.add("rows without amounts: a loan's currency has no rate, so they are not computable")
+        cells = _cells_of(dict(zip(names, row, strict=True)), asked, dates)
+        if not hidden.isdisjoint(cells):
+            continue
+        if not unpriced.isdisjoint(cells):
+            notes.add(UNPRICED)
             row = _without_amounts(row, table)
         rows.append(row)
     return replace(table, rows=tuple(rows), notes=tuple(sorted(notes)))
 
 
-def _cells(asked: Asked, cell: str | None) -> tuple[set[tuple[str, Value]], set[tuple[str, Value]]]:
-    """The cells of a view (segment, date or cohort) that are too small to show, and those with unpriced loans."""
-    node: exp.Expr = exp.null()
-    if cell == "as_of":
-        node = exp.column("as_of")
-    elif cell == "cohort":
-        node = exp.func("STRFTIME", exp.column("disbursement_date"), exp.Literal.string("%Y-%m"))
-    found = asked.rows(filled(_CUSTOMERS, segment=segment_node(asked), cell=node))
-    unpriced = {(str(segment), value) for segment, value, _, count in found if count}
-    hidden: set[tuple[str, Value]] = set()
-    for value in {row[1] for row in found}:
-        here = [row for row in found if row[1] == value]
-        members: dict[Place, int] = {("by", str(segment)): int(count) for segment, _, count, _ in here}
-        hidden |= {(str(segment), value) for _, segment in suppressed_cells(members)}
+def _cells(asked: Asked, *, by_cohort: bool) -> tuple[set[Cell], set[Cell]]:
+    """The cells that are too small to show, and those with unpriced loans."""
+    named = asked.rows(filled("SELECT COUNT(customer_id) FROM panel"))[0][0]
+    month = exp.func("STRFTIME", exp.column("disbursement_date"), exp.Literal.string("%Y-%m"))
+    query = filled(
+        _SIZES,
+        segment=segment_node(asked),
+        cohort=month if by_cohort else exp.null(),
+        member=exp.column("customer_id" if named else "loan_id"),
+    )
+    unpriced: set[Cell] = set()
+    sizes: dict[tuple[date, str | None], dict[Place, int]] = {}
+    for segment, day, cohort, count, lacking in asked.rows(query):
+        sizes.setdefault((day, cohort), {})["by", segment] = count
+        if lacking:
+            unpriced.add((segment, day, cohort))
+    if asked.by is None:
+        return set(), unpriced
+    hidden = {
+        (str(segment), day, cohort)
+        for (day, cohort), members in sizes.items()
+        for _, segment in suppressed_cells(members)
+    }
     return hidden, unpriced
 
 
-def _blank(row: tuple[Value, ...], keys: list[int]) -> tuple[Value, ...]:
-    return tuple(value if index in keys else None for index, value in enumerate(row))
+def _cells_of(row: Mapping[str, Any], asked: Asked, dates: Mapping[date, int]) -> list[Cell]:
+    """The cells that a row tells of: at its date and, of openings and moves, at those since its period began."""
+    last = dates[row.get("as_of", asked.dates[-1])]
+    first = last
+    if "period_start" in row:
+        first = dates[row["period_start"]]
+    elif "as_of" in row and "cohort" not in row:
+        first = max(last - 1, 0)
+    segment = row[asked.by] if asked.by else ""
+    return [(segment, day, row.get("cohort")) for day in asked.dates[first : last + 1]]
 
 
 def _without_amounts(row: tuple[Value, ...], table: ViewTable) -> tuple[Value, ...]:

@@ -6,17 +6,16 @@ Imports little, so that a run can begin to copy its tape early; what needs the S
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError, UsageError, WorldError
+from abaco_loans.operations.private_cache import cache_key, read_cached, write_cached
 from abaco_loans.outputs.publish import sync, world
 from abaco_loans.settings import Settings, read_settings
-from abaco_loans.strict_yaml import parse
 
 if TYPE_CHECKING:
     from abaco_loans.portfolio.policy import Policy
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "abaco.yml"
 PORTFOLIO_FILE = "portfolio.yml"
+CACHE_FOLDER = ".cache"
 KEY_VARIABLE = "ABACO_MASKING_KEY"
 _KEY_BYTES = 32
 _SETTINGS_TEXT = """\
@@ -54,6 +54,11 @@ class Workspace:
         return self.root / ".scratch"
 
     @property
+    def cache(self) -> Path:
+        """What was worked out from files and can be again; owner only, may be deleted at any time."""
+        return self.root / CACHE_FOLDER
+
+    @property
     def locks(self) -> Path:
         """Kernel locks."""
         return self.root / "records" / "locks"
@@ -76,9 +81,12 @@ class Workspace:
     def release(self, name: str | None = None) -> Release:
         """Load a release of this workspace; the one in the settings by default.
 
+        Files are read and checked once; while they stay as they are, what was read is restored from the cache.
+
         Raises:
             ConfigError: ``REL-103`` there is no such release; or what a file of it says wrong.
         """
+        from abaco_loans.releases.plain import plain_release, restored_release
         from abaco_loans.releases.release import read_release
 
         chosen = name or self.settings.release
@@ -91,8 +99,13 @@ class Workspace:
                 where=str(folder.parent),
                 hint=f"releases are {', '.join(known) or 'none: run `abaco init` in a new folder'}",
             )
-        files = read_texts(folder)
-        return read_release(chosen, {path: text for path, text in files.items() if path != PORTFOLIO_FILE})
+        files = {path: text for path, text in read_texts(folder).items() if path != PORTFOLIO_FILE}
+        kept, key = self.cache / f"release-{chosen}.json", cache_key(chosen, files)
+        release = restored_release(chosen, read_cached(kept, key))
+        if release is None:
+            release = read_release(chosen, files)
+            write_cached(kept, key, plain_release(release))
+        return release
 
     def policy(self, release: str) -> Policy:
         """Provisions, borrowing base and covenants of a release; empty where it has no ``portfolio.yml``.
@@ -101,6 +114,7 @@ class Workspace:
             ConfigError: what the file says wrong.
         """
         from abaco_loans.portfolio.policy import Policy, read_policy
+        from abaco_loans.strict_yaml import parse
 
         text = read_texts(self.root / "releases" / release).get(PORTFOLIO_FILE)
         return read_policy(parse(text, name=f"releases/{release}/{PORTFOLIO_FILE}")) if text else Policy()
@@ -185,7 +199,21 @@ def open_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
             where=str(path),
             hint="check the rights of the file; it must be UTF-8 text",
         ) from error
-    return Workspace(root=folder, settings=read_settings(parse(text, name=SETTINGS_FILE), environment))
+    return Workspace(root=folder, settings=read_settings(_settings_document(folder, text), environment))
+
+
+def _settings_document(folder: Path, text: str) -> Document:
+    """The settings file, parsed; what it says is checked by `read_settings`, every time."""
+    kept, key = folder / CACHE_FOLDER / "settings.json", cache_key(SETTINGS_FILE, text)
+    body = read_cached(kept, key)
+    if body is None:
+        from abaco_loans.strict_yaml import parse
+
+        document = parse(text, name=SETTINGS_FILE)
+        write_cached(kept, key, {"data": document.data, "lines": list(document.lines.items())})
+        return document
+    lines = {tuple(path): line for path, line in body["lines"]}
+    return Document(name=SETTINGS_FILE, data=body["data"], lines=lines)
 
 
 def read_texts(folder: Path) -> dict[str, str]:
@@ -214,6 +242,8 @@ def read_texts(folder: Path) -> dict[str, str]:
 
 def builtin_texts() -> dict[str, str]:
     """The files of the release that ships with the product: path → text."""
+    from importlib import resources
+
     found = {}
     root = resources.files("abaco_loans") / "builtin"
     for item in root.iterdir():
@@ -237,6 +267,8 @@ def make_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
         UsageError: ``CLI-102`` the folder holds something already.
         WorldError: ``OUT-1xx`` it cannot be written.
     """
+    import secrets
+
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             "the folder is not empty",
@@ -253,7 +285,7 @@ def make_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         _write_secret(folder / "keys" / "masking.key", secrets.token_hex(_KEY_BYTES))
-        (folder / ".gitignore").write_text("keys/\nrecords/\noutputs/\n.scratch/\n", encoding="utf-8")
+        (folder / ".gitignore").write_text("keys/\nrecords/\noutputs/\n.scratch/\n.cache/\n", encoding="utf-8")
         (folder / SETTINGS_FILE).write_text(_SETTINGS_TEXT, encoding="utf-8")
         sync(folder)
     return open_workspace(folder, environment)

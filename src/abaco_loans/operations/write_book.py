@@ -65,7 +65,9 @@ def book_document(opened: OpenPanel, values: Sequence[KpiRow], tools: Tools, len
         by_kpi.setdefault(row.kpi_id, []).append(row)
     panel, definition = opened.document, opened.document["definition"]
     kpis = {kpi.id: kpi for kpi in release.catalogue.kpis}
-    views = {name: _view(opened, name) for name in ("ageing", "collections", "concentration", "roll_forward", "vintages")}
+    views = {
+        name: _view(opened, name) for name in ("ageing", "collections", "concentration", "roll_forward", "vintages")
+    }
     return {
         "title": "The book over time",
         "lender": lender or tools.workspace.root.name,
@@ -241,4 +243,3 @@ def _absent(panel: Mapping[str, Any]) -> dict[str, str]:
         return {"waterfall": why, "collections": why}
     lacking = "the panel has one date; build it over several"
     return dict.fromkeys(("roll_rates", "waterfall", "vintages"), lacking) if len(panel["dates"]) < 2 else {}
-

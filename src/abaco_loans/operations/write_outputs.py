@@ -182,11 +182,10 @@ def write_quarantine(path: Path, tape: ReadTape, engine: Engine) -> None:
             exp.column("line"),
             exp.column("column_name"),
             exp.column("code"),
-            exp.alias_(_reason(tape.contract.table(report.table)), "reason"),
+            exp.alias_(_reason(tape.contract.table(table)), "reason"),
             exp.alias_(safe_expression(exp.column("value")), "value"),
-        ).from_(f"issues_{report.table}")
-        for report in tape.files
-        if report.quarantined
+        ).from_(f"issues_{table}")
+        for table in dict.fromkeys(report.table for report in tape.files if report.quarantined)
     ]
     if not parts:
         path.write_text("file,line,column_name,code,reason,value\n", encoding="utf-8")

@@ -3,8 +3,8 @@
 Files are written into a private folder, fsynced, listed with their hashes in ``manifest.json``, and the whole
 folder is renamed into place; then the parent folder is fsynced. Readers trust only what the manifest lists.
 
-Invariants: a folder under ``outputs/<as of>/<run id>`` is complete or absent; its files are read-only; a failed
-fsync fails the publication and leaves the old output where it was.
+Invariants: a folder ``outputs/<as of>/<run id>`` or ``outputs/panels/<panel id>`` is complete or absent; its files
+are read-only; a failed fsync fails the publication and leaves the old output where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from abaco_loans.errors import WorldError
 
 MANIFEST = "manifest.json"
-_RUN_FOLDER = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}/[0-9]{8}-[0-9a-f]{20}")
+_RUN_FOLDER = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}/|panels/panel-)[0-9]{8}-[0-9a-f]{20}")
 _CHUNK = 1 << 20
 
 
@@ -161,7 +161,7 @@ def set_aside(outputs: Path, folder: str) -> str:
 
 
 def sweep_orphans(outputs: Path, known: frozenset[str]) -> list[str]:
-    """Remove folders ``<as of>/<run id>`` that no finished run stands for; gives their names."""
+    """Remove folders of `run_folders` that no finished run stands for; gives their names."""
     removed = [name for name in run_folders(outputs) if name not in known]
     for name in removed:
         remove(outputs / name)
@@ -169,10 +169,10 @@ def sweep_orphans(outputs: Path, known: frozenset[str]) -> list[str]:
 
 
 def run_folders(outputs: Path) -> list[str]:
-    """Folders named ``<as of>/<run id>``. What people put beside them, and what links lead to, is not ours."""
+    """Folders ``<as of>/<run id>`` and ``panels/<panel id>``. What people put beside them, and links, are not ours."""
     return [
         f"{day.name}/{folder.name}"
-        for day in sorted(outputs.glob("[0-9]*"))
+        for day in (*sorted(outputs.glob("[0-9]*")), outputs / "panels")
         if day.is_dir() and not day.is_symlink()
         for folder in sorted(day.iterdir())
         if _RUN_FOLDER.fullmatch(f"{day.name}/{folder.name}") and folder.is_dir() and not folder.is_symlink()

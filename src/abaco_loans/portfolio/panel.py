@@ -118,14 +118,14 @@ def _state(source: PanelSource) -> dict[str, exp.Expr]:
     if definition.restructured is Restructured.AT_RISK:
         at_risk = expression("SELECT (:it) AND f.outstanding_principal > 0", it=expression(restructured))
     return {
-        "days_past_due": _of("days_past_due"),
+        "days_past_due": exp.cast(_of("days_past_due"), "BIGINT"),
         "oldest_unpaid_due_date": _of("oldest_unpaid_due_date"),
         "dpd_bucket": bucket,
         "state": _named(_of("written_off"), _of("repaid"), bucket),
         "opening_state": _named(
             _of("written_off_then"), _of("repaid_before"), bucket_node(_of("days_past_due_then"), definition)
         ),
-        "opening_days_past_due": _of("days_past_due_then"),
+        "opening_days_past_due": exp.cast(_of("days_past_due_then"), "BIGINT"),
         "written_off": _of("written_off"),
         "restructured": expression(restructured),
         "at_risk": at_risk,

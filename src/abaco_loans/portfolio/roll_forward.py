@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from abaco_loans.portfolio.columns import CURRENCY_EFFECT
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, keyed, segment_node
+from abaco_loans.tape.definition import Definition, DpdMethod
 from abaco_loans.tape.template import expression, filled, number_node
 
 # line → (column of the panel, sign in the identity)
@@ -119,7 +120,11 @@ ROLL_FORWARD = View(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """A change between two dates that cannot be, and the rows of the panel that show it."""
+    """A change between two dates that cannot be, and the rows of the panel that show it.
+
+    ``where`` may speak of ``:grace`` (days past due that the definition shows as 0) and ``:step`` (days by which
+    its method counts ahead at once).
+    """
 
     code: str
     text: str
@@ -130,12 +135,13 @@ TRANSITIONS = (
     Transition(
         code="MOVE-101",
         text="days past due rose faster than days passed",
-        where="SELECT days_past_due - opening_days_past_due > as_of - period_start",
+        where="SELECT days_past_due - opening_days_past_due > as_of - period_start + :step"
+        " + CASE WHEN opening_days_past_due = 0 THEN :grace ELSE 0 END",
     ),
     Transition(
         code="MOVE-102",
         text="days past due fell, and nothing was paid",
-        where="SELECT days_past_due < opening_days_past_due AND NOT restructured"
+        where="SELECT days_past_due < opening_days_past_due AND NOT restructured AND NOT written_off"
         " AND COALESCE(received_in_period, 0) = 0 AND outstanding_principal + written_off_balance > 0"
         " AND outstanding_principal + written_off_balance >= opening_principal + opening_written_off",
     ),
@@ -172,9 +178,15 @@ WHERE n.loan_id IS NULL AND p.outstanding_principal + p.written_off_balance > 0
 VANISHED = ("MOVE-105", "a loan with a balance is no longer in the tape")
 
 
-def transition_query(transition: Transition) -> exp.Select:
-    """``loan_id, as_of, currency, amount, amount_reporting`` of every row that shows the transition."""
-    return filled(_MOVED, shown=expression(transition.where))
+def transition_query(transition: Transition, definition: Definition | None = None) -> exp.Select:
+    """``loan_id, as_of, currency, amount, amount_reporting`` of every row that shows the transition.
+
+    Give the definition of the panel: where it hides days of grace, or counts in months, days past due may rise faster.
+    """
+    grace = definition.grace_days if definition else 0
+    step = 30 if definition and definition.dpd_method in (DpdMethod.MONTHLY_MBA, DpdMethod.MONTHLY_OTS) else 0
+    shown = expression(transition.where, grace=number_node(grace), step=number_node(step))
+    return filled(_MOVED, shown=shown)
 
 
 def vanished_query() -> exp.Select:

@@ -15,7 +15,8 @@ The plan's balance is known from disbursement on; of a loan that is older than t
 without arrears (then it is that opening). Until then the loan is left out. Openings, schedules and
 payments of SMM are turned into reporting currency at one rate, that of the month's end, so that exchange is no speed.
 
-Only periods that are whole calendar months have speeds.
+Only periods that are whole calendar months have speeds. What the tapes do not say (snapshots: payments, and what was
+before the first date) is empty, not 0.
 """
 
 from __future__ import annotations
@@ -71,12 +72,13 @@ paid AS (
          CAST(GREATEST(LEAST(principal_paid_in_period, opening_principal) - due, 0) AS DECIMAL(18,4)) AS prepaid
   FROM amortised
 )
-SELECT segment, as_of, SUM(CASE WHEN performing THEN opening_principal_reporting ELSE 0 END),
-       SUM(CASE WHEN defaulting THEN defaulted_balance_reporting ELSE 0 END),
-       SUM(CASE WHEN followed THEN opening_principal * fx_rate ELSE 0 END),
-       SUM(CASE WHEN followed THEN scheduled * fx_rate ELSE 0 END),
-       SUM(CASE WHEN followed THEN prepaid * fx_rate ELSE 0 END)
-FROM paid
+SELECT segment, as_of,
+       SUM(CASE WHEN performing THEN opening_principal_reporting WHEN opening_principal IS NOT NULL THEN 0 END),
+       SUM(CASE WHEN opening_principal IS NULL THEN NULL WHEN defaulting THEN defaulted_balance_reporting ELSE 0 END),
+       SUM(CASE WHEN unsaid THEN NULL WHEN followed THEN opening_principal * fx_rate ELSE 0 END),
+       SUM(CASE WHEN unsaid THEN NULL WHEN followed THEN scheduled * fx_rate ELSE 0 END),
+       SUM(CASE WHEN unsaid THEN NULL WHEN followed THEN prepaid * fx_rate ELSE 0 END)
+FROM (SELECT *, principal_paid_in_period IS NULL AS unsaid FROM paid) p
 WHERE as_of = LAST_DAY(as_of) AND period_start = CAST(DATE_TRUNC('month', as_of) AS DATE) - 1
 GROUP BY segment, as_of
 ORDER BY segment, as_of

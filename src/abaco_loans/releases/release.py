@@ -16,15 +16,12 @@ from typing import Any
 import rfc8785
 
 from abaco_loans.errors import ConfigError, InvariantError
-from abaco_loans.kpi.catalogue import Catalogue, read_catalogue
+from abaco_loans.kpi.catalogue import Catalogue
 from abaco_loans.nearest import nearest
-from abaco_loans.strict_yaml import parse
 from abaco_loans.tape.contract import Contract
-from abaco_loans.tape.contract_file import read_contract
-from abaco_loans.tape.definition import Definition, read_definitions
+from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.expression import row_expression
 from abaco_loans.tape.mapping import Mapping
-from abaco_loans.tape.mapping_file import read_mapping
 
 CATALOGUE_FILE, DEFINITIONS_FILE = "catalogue.yml", "definitions.yml"
 _POLICY_OF_KPI = {"name", "description", "thresholds", "owner", "departments", "refresh", "source", "where"}
@@ -82,6 +79,13 @@ def read_release(name: str, files: MappingType[str, str]) -> Release:
     Raises:
         ConfigError: whatever a file says wrong, with ``file:line``; ``REL-101`` a file is missing.
     """
+    # Not above: a release that was checked before needs no reader (see `plain`).
+    from abaco_loans.kpi.catalogue_file import read_catalogue
+    from abaco_loans.strict_yaml import parse
+    from abaco_loans.tape.contract_file import read_contract
+    from abaco_loans.tape.definition_file import read_definitions
+    from abaco_loans.tape.mapping_file import read_mapping
+
     for needed in (CATALOGUE_FILE, DEFINITIONS_FILE):
         if needed not in files:
             raise ConfigError(
@@ -110,17 +114,17 @@ def read_release(name: str, files: MappingType[str, str]) -> Release:
     )
     catalogue = read_catalogue(documents[CATALOGUE_FILE])
     definitions = read_definitions(documents[DEFINITIONS_FILE])
-    return _sealed(name, contracts, mappings, catalogue, definitions)
+    return sealed(name, contracts, mappings, catalogue, definitions)
 
 
-def _sealed(
+def sealed(
     name: str,
     contracts: dict[str, Contract],
     mappings: tuple[Mapping, ...],
     catalogue: Catalogue,
     definitions: dict[str, Definition],
 ) -> Release:
-    """The release with its digests."""
+    """The release with its digests, which are computed here and nowhere else."""
     core = _digest(
         {
             "contracts": {layout: _plain(item, _POLICY_ANYWHERE) for layout, item in contracts.items()},

@@ -160,8 +160,8 @@ _STATE = {
 _SNAPSHOT = """
 WITH rows AS (:rows), priced AS (
   SELECT *, CAST(CASE WHEN currency = :reporting THEN 1 ELSE fx_rate END AS DECIMAL(38,8)) AS rate,
-         outstanding_principal <= 0 OR (disbursed_principal > 0
-           AND outstanding_principal < :dust_share * disbursed_principal) AS repaid
+         outstanding_principal <= 0 OR COALESCE(disbursed_principal > 0
+           AND outstanding_principal < :dust_share * disbursed_principal, FALSE) AS repaid
   FROM rows
 ), ended AS (
   SELECT *, CASE WHEN days_past_due > :grace_days AND NOT repaid THEN days_past_due ELSE 0 END AS dpd,

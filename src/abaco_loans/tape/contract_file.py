@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import Field as ModelField
 
 from abaco_loans.checked import FileModel, check
+from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError
-from abaco_loans.strict_yaml import Document
 from abaco_loans.tape.contract import Column, Contract, Kind, Rule, Severity, Table
 
 

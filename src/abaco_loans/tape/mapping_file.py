@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field as ModelField
 
 from abaco_loans.checked import FileModel, check
+from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError
 from abaco_loans.nearest import nearest
-from abaco_loans.strict_yaml import Document
 from abaco_loans.tape.contract import Contract
 from abaco_loans.tape.mapping import Field, Formats, Mapping, TableMapping, Unit
 

@@ -1,0 +1,1 @@
+"""The old report: a program that is called, ``release.yml`` saying how. This file is not copied."""
