@@ -55,11 +55,12 @@ def test_its_numbers_are_those_of_the_panel(made: tuple[Path, dict[str, Any]]) -
     flows = {name: Decimal(text) for name, text in document["waterfall"].items() if name not in ("start", "end")}
     added = ("disbursed", "capitalised", "reinstated", "currency", "other")
     taken = ("principal_paid", "newly_written_off", "dust_forgiven")
-    moved = sum(flows[name] for name in added) - sum(flows[name] for name in taken)
+    moved = sum((flows[name] for name in added), Decimal(0)) - sum((flows[name] for name in taken), Decimal(0))
     assert flows["opening"] + moved == flows["closing"] == held
     assert not any(item["status"] == "failed" for item in document["checks"])
     for row in document["roll_rates"]["rows"]:
-        assert abs(sum(Decimal(cell["rate"]) for cell in row["to"].values()) - 100) < Decimal("1e-20"), row["from"]
+        total = sum((Decimal(cell["rate"]) for cell in row["to"].values()), Decimal(0))
+        assert abs(total - 100) < Decimal("1e-20"), row["from"]
 
 
 def test_it_names_no_loan_and_no_customer(made: tuple[Path, dict[str, Any]]) -> None:

@@ -33,6 +33,7 @@ TILES = (
     "growth.client_retention",
 )
 PAR = ("par_7", "par_30", "par_60", "par_90")
+VIEWS = ("ageing", "collections", "concentration", "roll_forward", "vintages")
 WINDOW = 12
 Rows = list[dict[str, Any]]
 
@@ -65,9 +66,7 @@ def book_document(opened: OpenPanel, values: Sequence[KpiRow], tools: Tools, len
         by_kpi.setdefault(row.kpi_id, []).append(row)
     panel, definition = opened.document, opened.document["definition"]
     kpis = {kpi.id: kpi for kpi in release.catalogue.kpis}
-    views = {
-        name: _view(opened, name) for name in ("ageing", "collections", "concentration", "roll_forward", "vintages")
-    }
+    views = {name: _view(opened, name) for name in VIEWS}
     return {
         "title": "The book over time",
         "lender": lender or tools.workspace.root.name,
