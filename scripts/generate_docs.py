@@ -278,8 +278,9 @@ def views_page() -> str:
         "# Views",
         "",
         "`abaco view NAME` shows one of the latest panel ([how to build one](panel.md)); `--by SEGMENT` splits it,",
-        "`--out FILE.csv` and `--json` hand it on. Amounts are in reporting currency; an empty cell is not computable",
-        "or suppressed, and a note under the table says which. Definitions: [definitions](definitions.md).",
+        "`--out FILE.csv` and `--json` hand it on. Amounts are in reporting currency; an empty cell is not computable.",
+        "Rows that speak of fewer than 3 customers, or would give such rows away, are left out. Notes under the table",
+        "say so. Definitions: [definitions](definitions.md).",
         "",
     ]
     for view in VIEWS.values():
