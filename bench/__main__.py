@@ -1,4 +1,4 @@
-"""Measure everything and print the table: ``python -m bench [--quick | --full] [--write docs/performance.md]``."""
+"""Measure and print the tables: ``python -m bench [--quick | --full] [--only PART] [--write docs/performance.md]``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.measure import HUGE, Bench, measure
+from bench.panel import measure_panels
 from bench.process import BenchError
 from bench.table import NOT_MET, Line, markdown
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+PARTS = {"run": measure, "panel": measure_panels}
 _HUGE_BYTES = 6_000_000_000
 RUNS = {1_000: 5, 100_000: 5, 1_000_000: 3}
 CALCULATIONS = {1_000: 400, 10_000: 400, 1_000_000: 21}
+PANELS = {10_000: 3, 100_000: 3}
+HUGE_PANEL = 1_000_000
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -28,9 +31,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure abaco against the budgets.")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="1,000 and 100,000 rows, once: does it all still work?")
-    size.add_argument("--full", action="store_true", help="10,000,000 rows too (6 GB of disk, minutes)")
+    size.add_argument("--full", action="store_true", help="10,000,000 rows and 1,000,000 loans too (6 GB, minutes)")
     parser.add_argument("--rows", type=int, nargs="+", help="these sizes instead, once each, and no real book")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, between its marks")
+    parser.add_argument("--only", choices=PARTS, help="this part alone")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put each table into this page, between its marks")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a budget is not met")
     parser.add_argument("--folder", type=Path, help="where to work [default: the temporary folder]")
     return parser.parse_args(given)
@@ -43,16 +47,23 @@ def planned(asked: argparse.Namespace, folder: Path) -> Bench:
         if sys.stderr.isatty():
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
-    runs, calculations, start_ups, real_runs = dict(RUNS), dict(CALCULATIONS), 10, 3
+    runs, calculations, panels, start_ups, real_runs = dict(RUNS), dict(CALCULATIONS), dict(PANELS), 10, 3
     if asked.quick:
         runs, calculations, start_ups, real_runs = {1_000: 1, 100_000: 1}, {1_000: 50, 10_000: 50}, 2, 1
+        panels = {10_000: 1}
     if asked.full:
-        runs[HUGE] = 1
+        runs[HUGE] = panels[HUGE_PANEL] = 1
     if asked.rows:
         runs, calculations = dict.fromkeys(asked.rows, 1), dict.fromkeys(asked.rows, 5)
-        start_ups, real_runs = 1, 0
+        panels, start_ups, real_runs = dict.fromkeys(asked.rows, 1), 1, 0
     return Bench(
-        folder=folder, tell=tell, runs=runs, calculations=calculations, start_ups=start_ups, real_runs=real_runs
+        folder=folder,
+        tell=tell,
+        runs=runs,
+        calculations=calculations,
+        start_ups=start_ups,
+        real_runs=real_runs,
+        panels=panels,
     )
 
 
@@ -70,40 +81,56 @@ def machine() -> str:
     return f"{cores} cores ({name}), load {load} at the start, Python {platform.python_version()}, {packages}"
 
 
-def page(text: str, block: str) -> str:
-    """The page with ``block`` between its marks.
+def marks(part: str) -> tuple[str, str]:
+    """Between which lines of a page a part's table stands."""
+    return f"<!-- bench {part}: begin -->", f"<!-- bench {part}: end -->"
+
+
+def page(text: str, part: str, block: str) -> str:
+    """The page with ``block`` between the part's marks.
 
     Raises:
         BenchError: the page has not both marks.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks(part)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise BenchError(f"the page has no marks {BEGIN} and {END}")
+        raise BenchError(f"the page has no marks {first} and {last}")
     return f"{before}{begin}\n\n{block}\n{end}{after}"
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     asked = arguments(given)
-    before = machine()
-    day = datetime.now(UTC).date().isoformat()
+    parts = [asked.only] if asked.only else list(PARTS)
+    missed = []
     with tempfile.TemporaryDirectory(prefix="abaco-bench-", dir=asked.folder) as folder:
         if asked.full and shutil.disk_usage(folder).free < _HUGE_BYTES:
-            print(f"10,000,000 rows need 6 GB in {folder}: name a roomier place with --folder", file=sys.stderr)
+            print(f"--full needs 6 GB in {folder}: name a roomier place with --folder", file=sys.stderr)
             return 2
-        lines: list[Line] = list(measure(planned(asked, Path(folder))))
+        bench = planned(asked, Path(folder))
+        for part in parts:
+            before = machine()
+            lines = list(PARTS[part](bench))
+            missed += [line.what for line in lines if line.verdict == NOT_MET]
+            _tell(asked, part, lines, before)
+    return 1 if missed and asked.check else 0
+
+
+def _tell(asked: argparse.Namespace, part: str, lines: Sequence[Line], before: str) -> None:
+    """Print the part's table, and put it into the page."""
     table = markdown(lines)
-    missed = [line.what for line in lines if line.verdict == NOT_MET]
-    said = f"{len(missed)} budget(s) not met." if missed else "Every budget is met."
+    missed = sum(line.verdict == NOT_MET for line in lines)
+    said = f"{missed} budget(s) not met." if missed else "Every budget is met."
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
-    print(f"{table}\n{said}\n{before}")
+    print(f"{table}\n{said}\n{before}\n")
     if asked.write:
+        day = datetime.now(UTC).date().isoformat()
         shape = "".join(f" --{name}" for name in ("quick", "full") if getattr(asked, name))
-        block = f"`python -m bench{shape}`, {day}: {before}.\n\n{table}\n{said}\n"
-        asked.write.write_text(page(asked.write.read_text(encoding="utf-8"), block), encoding="utf-8")
-    return 1 if missed and asked.check else 0
+        block = f"`python -m bench{shape} --only {part}`, {day}: {before}.\n\n{table}\n{said}\n"
+        asked.write.write_text(page(asked.write.read_text(encoding="utf-8"), part, block), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ SELECT l.loan_id, d.as_of, l.product, COALESCE(r.total, 0) AS received, COALESCE
        l.disbursed_principal - COALESCE(SUM(r.principal) OVER w, 0) AS outstanding,
        COALESCE(SUM(r.total) OVER w, 0) AS paid_then
 FROM loans l
-JOIN (SELECT DISTINCT last_day(date) AS as_of FROM transactions) d ON l.disbursement_date <= d.as_of
+JOIN (SELECT last_day(unnest(range(DATE '2023-01-01', DATE '2026-01-01', INTERVAL 1 MONTH))::DATE) AS as_of) d
+  ON l.disbursement_date <= d.as_of
 LEFT JOIN received r ON r.loan_id = l.loan_id AND r.as_of = d.as_of
 LEFT JOIN scheduled s ON s.loan_id = l.loan_id AND s.as_of = d.as_of
 WINDOW w AS (PARTITION BY l.loan_id ORDER BY d.as_of)
@@ -74,8 +75,9 @@ ORDER BY s.loan_id, s.as_of
 
 def main(extract: str, folder: str, memory_mb: str, threads: str) -> None:
     """Read the files of ``extract``, write ``folder/bare.parquet``, print what it holds in all."""
-    config = {"threads": int(threads), "memory_limit": f"{memory_mb}MB", "temp_directory": f"{folder}/spill"}
-    with duckdb.connect(config=config) as connection:
+    with duckdb.connect(
+        config={"threads": int(threads), "memory_limit": f"{memory_mb}MB", "temp_directory": f"{folder}/spill"}
+    ) as connection:
         for name, types in COLUMNS.items():
             columns = ", ".join(f"'{column}': '{kind}'" for column, kind in types.items())
             connection.execute(

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -28,7 +28,7 @@ HUGE = 10_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What to measure: sizes and how often (rows → times), and where the work lies."""
+    """What to measure: sizes and how often (rows, of panels loans → times), and where the work lies."""
 
     folder: Path
     tell: Callable[[str], None]
@@ -36,6 +36,7 @@ class Bench:
     calculations: dict[int, int]
     start_ups: int
     real_runs: int = 3
+    panels: dict[int, int] = field(default_factory=dict)
 
     def tape(self, rows: int) -> Path:
         """The generated tape of that size; made when first asked for."""
@@ -59,7 +60,7 @@ class Bench:
 
 
 def measure(bench: Bench) -> Iterator[Line]:
-    """All lines of the table."""
+    """All lines of the table of runs."""
     bench.tell("warming up")
     run(bench, bench.tape(min(bench.runs)))
     yield from start_up(bench)

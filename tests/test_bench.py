@@ -54,24 +54,28 @@ def test_a_program_that_fails_is_not_measured() -> None:
 
 def test_the_page_keeps_its_words_around_the_table(repository: Path) -> None:
     page = (repository / "docs" / "performance.md").read_text(encoding="utf-8")
-    once = command.page(page, "| first |\n")
-    twice = command.page(once, "| second |\n")
+    once = command.page(page, "panel", "| first |\n")
+    twice = command.page(once, "panel", "| second |\n")
     assert "| first |" in once
     assert "| first |" not in twice
     assert twice.replace("second", "first") == once
     assert once.startswith("# Performance\n")
-    assert once.endswith(page[page.index(command.END) :])
+    assert once.endswith(page[page.index(command.marks("panel")[1]) :])
+    assert command.marks("run")[0] in once
     with pytest.raises(BenchError, match="no marks"):
-        command.page("# Another page\n", "")
+        command.page("# Another page\n", "run", "")
 
 
 @pytest.mark.slow
 def test_the_bench_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"{command.BEGIN}\n{command.END}\n", encoding="utf-8")
+    marks = [mark for part in command.PARTS for mark in command.marks(part)]
+    page.write_text("\n".join(marks), encoding="utf-8")
     assert command.main(["--rows", "300", "--folder", str(tmp_path), "--write", str(page)]) == 0
     printed = capsys.readouterr().out
     for what in ("`abaco --help`", "`abaco run`, 300 rows", "peak memory", "calculation alone, 300 rows", "pandas"):
+        assert what in printed
+    for what in ("panel, 300 loans", "peak memory of the panel, 300 loans"):
         assert what in printed
     assert "under 0.2 s" in page.read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["page.md"]

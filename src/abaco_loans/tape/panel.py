@@ -10,7 +10,7 @@ disbursed + capitalised + adjusted - principal_paid, for every row.
 
 What is cumulative holds from one date until the next and meets the dates by range, so the cost grows with rows in
 and rows out, not with their product. The oldest unpaid instalment is found by sorting what is covered into the
-running maxima of what is due.
+running maxima of what is due; most instalments are settled on their day, and nobody asks of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from abaco_loans.tape.definition import Cover, Definition, WriteOff
 from abaco_loans.tape.dpd_method import days_past_due
 from abaco_loans.tape.template import date_node, expression, filled, number_node
 
-RUNNING, OWED, EVENTS = "servicing_running", "servicing_owed", "servicing_events"
+RUNNING, OWED, LATE, EVENTS = "servicing_running", "servicing_owed", "servicing_late", "servicing_events"
 STANDING, CHANCES, UNPAID, HELD = "servicing_standing", "servicing_chances", "servicing_unpaid", "servicing_held"
 LOANS, FACTS = "panel_loans", "panel_facts"
 
@@ -76,8 +76,7 @@ LEFT JOIN rates r ON r.currency = l.currency AND m.date >= r.since AND (m.date <
 WINDOW w AS (PARTITION BY m.loan_id ORDER BY m.date)
 """
 
-# One row an instalment and version of the schedule, with what is due up to it, and the day on which that is settled:
-# covered, and never uncovered again. From then on the instalment needs no look; most are settled on their day.
+# One row an instalment and version of the schedule, with what is due up to it.
 _OWED = """
 WITH instalments AS (
   SELECT s.loan_id, s.valid_from, s.due_date, CAST(SUM(:cover_due) AS DECIMAL(18,4)) AS amount,
@@ -89,26 +88,28 @@ versions AS (
   SELECT loan_id, valid_from, LEAD(valid_from) OVER w AS until, ROW_NUMBER() OVER w AS version
   FROM (SELECT loan_id, valid_from FROM servicing_schedules GROUP BY loan_id, valid_from) v
   WINDOW w AS (PARTITION BY loan_id ORDER BY valid_from)
-),
-owed AS (
-  SELECT i.loan_id, i.valid_from, v.until, v.version, i.due_date, i.amount, i.principal, i.total,
-         CAST(SUM(i.amount) OVER w AS DECIMAL(18,4)) AS cumulative, ROW_NUMBER() OVER w AS number
-  FROM instalments i JOIN versions v ON v.loan_id = i.loan_id AND v.valid_from = i.valid_from
-  WINDOW w AS (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date ROWS UNBOUNDED PRECEDING)
-),
-levels AS (
-  SELECT loan_id, MIN(covered_then) OVER (PARTITION BY loan_id ORDER BY date DESC ROWS UNBOUNDED PRECEDING)
-                  + :tolerance AS level, date, 0 AS asks, NULL AS valid_from, NULL AS until, NULL AS version,
-         NULL AS due_date, NULL AS amount, NULL AS principal, NULL AS total, NULL AS cumulative, NULL AS number
+)
+SELECT i.loan_id, i.valid_from, v.until, v.version, i.due_date, i.amount, i.principal, i.total,
+       CAST(SUM(i.amount) OVER w AS DECIMAL(18,4)) AS cumulative, ROW_NUMBER() OVER w AS number
+FROM instalments i JOIN versions v ON v.loan_id = i.loan_id AND v.valid_from = i.valid_from
+WINDOW w AS (PARTITION BY i.loan_id, i.valid_from ORDER BY i.due_date ROWS UNBOUNDED PRECEDING)
+"""
+
+# Those not settled on their day: covered, and never uncovered again. Only they can be unpaid, and only until then.
+_LATE = """
+WITH levels AS (
+  SELECT loan_id, date, NULL AS version, NULL AS number, 0 AS is_due, :tolerance
+         + MIN(covered_then) OVER (PARTITION BY loan_id ORDER BY date DESC ROWS UNBOUNDED PRECEDING) AS level
   FROM servicing_running
   UNION ALL
-  SELECT loan_id, cumulative, NULL, 1, valid_from, until, version, due_date, amount, principal, total, cumulative, number
-  FROM owed
+  SELECT loan_id, NULL, version, number, 1, cumulative FROM servicing_owed
 )
-SELECT loan_id, valid_from, until, version, due_date, amount, principal, total, cumulative, number, settled
-FROM (SELECT *, MIN(date) OVER (PARTITION BY loan_id ORDER BY level DESC, asks ROWS UNBOUNDED PRECEDING) AS settled
+SELECT w.loan_id, w.valid_from, w.until, w.version, w.due_date, w.cumulative, w.number, s.settled
+FROM (SELECT loan_id, version, number, is_due,
+             MIN(date) OVER (PARTITION BY loan_id ORDER BY level DESC, is_due ROWS UNBOUNDED PRECEDING) AS settled
       FROM levels) s
-WHERE asks = 1
+JOIN servicing_owed w ON w.loan_id = s.loan_id AND w.version = s.version AND w.number = s.number
+WHERE s.is_due = 1 AND (s.settled IS NULL OR s.settled > w.due_date)
 """
 
 # One row a loan that ever was late enough, or was written off: when, and what its balance was then. Counted rolling.
@@ -116,7 +117,7 @@ _EVENTS = """
 WITH reach AS (
   SELECT w.loan_id, w.cumulative, w.number, w.version, w.until, w.settled, k.days,
          GREATEST(w.due_date + k.days, w.valid_from) AS at
-  FROM servicing_owed w CROSS JOIN (SELECT UNNEST(:reach_days) AS days) k
+  FROM servicing_late w CROSS JOIN (SELECT UNNEST(:reach_days) AS days) k
   WHERE w.due_date + k.days <= :last AND (w.until IS NULL OR w.due_date + k.days < w.until)
     AND (w.settled IS NULL OR GREATEST(w.due_date + k.days, w.valid_from) < w.settled)
 ),
@@ -197,9 +198,11 @@ _STANDING = """
 WITH dates AS (SELECT UNNEST(:dates) AS as_of, UNNEST(:since) AS since)
 SELECT r.loan_id, r.currency, d.as_of, d.since, r.lent_then, r.balance_then AS balance, r.covered_then AS covered,
        r.repaid_then, r.flags > 0 OR COALESCE(r.written_off_date <= d.as_of, FALSE) AS is_flagged,
-       r.balance_then <= 0 OR r.balance_then < :dust_share * r.lent_then AS repaid
+       r.balance_then <= 0 OR r.balance_then < :dust_share * r.lent_then AS repaid,
+       x.write_off_at <= d.as_of AS was_late_enough
 FROM servicing_running r JOIN dates d ON d.as_of >= r.date AND (d.as_of < r.until OR r.until IS NULL)
   AND d.as_of >= r.disbursement_date
+LEFT JOIN servicing_events x ON x.loan_id = r.loan_id
 """
 
 # Payments that may have come while the loan was written off: it was flagged, or had once been late enough.
@@ -218,8 +221,7 @@ WITH dates AS (SELECT UNNEST(:dates) AS as_of),
 unsettled AS (
   SELECT loan_id, valid_from, until, due_date, LEAD(due_date) OVER w AS next_due,
          MAX(COALESCE(settled, :never)) OVER w AS settled
-  FROM servicing_owed WHERE settled IS NULL OR settled > due_date
-  WINDOW w AS (PARTITION BY loan_id, valid_from ORDER BY due_date)
+  FROM servicing_late WINDOW w AS (PARTITION BY loan_id, valid_from ORDER BY due_date)
 ),
 asked AS (
   SELECT s.loan_id, o.valid_from, s.covered + :tolerance AS level, s.as_of AS at, CAST(NULL AS DATE) AS paid_on
@@ -263,11 +265,10 @@ standing AS (SELECT * FROM servicing_standing),
 unpaid AS (SELECT loan_id, at AS as_of, oldest FROM servicing_unpaid WHERE paid_on IS NULL),
 method AS (:method),
 counted AS (
-  SELECT s.*, u.oldest, :days_past_due AS days_late, COALESCE(r.write_off_at <= s.as_of, FALSE) AS was_late_enough
+  SELECT s.*, u.oldest, :days_past_due AS days_late
   FROM standing s JOIN servicing_loans l ON l.loan_id = s.loan_id
   LEFT JOIN unpaid u ON u.loan_id = s.loan_id AND u.as_of = s.as_of
   LEFT JOIN method t ON t.loan_id = s.loan_id AND t.as_of = s.as_of
-  LEFT JOIN servicing_events r ON r.loan_id = s.loan_id
 ),
 judged AS (
   SELECT *, CASE WHEN repaid OR days_late <= :grace_days THEN 0 ELSE days_late END AS dpd FROM counted
@@ -395,6 +396,7 @@ def panel_steps(
     return {
         RUNNING: filled(_RUNNING, **values),
         OWED: filled(_OWED, **values),
+        LATE: filled(_LATE, **values),
         EVENTS: filled(_EVENTS, **values),
         LOANS: filled(_LOANS),
         STANDING: filled(_STANDING, **values),
@@ -414,6 +416,9 @@ def _values(definition: Definition, dates: Sequence[date], reporting_currency: s
     lost_days = None if after is None else max(after + 1, least)
     thirty, sixty, ninety = (max(definition.reaches(edge), least) for edge in (30, 60, 90))
     reach = sorted({thirty, sixty, ninety} | ({lost_days} if lost_days else set()))
+    # Whether a loan is written off by its days past due: at a date, and just before a payment.
+    lost = exp.null() if lost_days is None else number_node(lost_days)
+    sticky = definition.write_off is WriteOff.STICKY
     method, days = days_past_due(definition)
     return {
         "dates": exp.array(*(date_node(day) for day in dates)),
@@ -433,26 +438,13 @@ def _values(definition: Definition, dates: Sequence[date], reporting_currency: s
         "never": date_node(date.max),
         "dust_share": number_node(definition.dust_share),
         "grace_days": number_node(definition.grace_days),
-        **_lost(definition, lost_days),
+        "late_enough": expression("SELECT was_late_enough" if sticky else "SELECT dpd >= :days", days=lost),
+        "was_lost": expression(
+            "SELECT c.write_off_at < c.date" if sticky else "SELECT u.days_late >= :days", days=lost
+        ),
     }
 
 
 def period_starts(dates: Sequence[date]) -> list[date]:
     """For each of the dates, the day after which its period begins."""
     return [dates[0].replace(day=1) - timedelta(days=1), *dates[:-1]]
-
-
-def _lost(definition: Definition, lost_days: int | None) -> dict[str, exp.Expr]:
-    """Whether a loan is written off by its days past due: at a date, and just before a payment."""
-    if lost_days is None:
-        return {"late_enough": exp.false(), "was_lost": exp.false()}
-    if definition.write_off is WriteOff.STICKY:
-        return {
-            "late_enough": expression("SELECT was_late_enough"),
-            "was_lost": expression("SELECT c.write_off_at < c.date"),
-        }
-    days = number_node(lost_days)
-    return {
-        "late_enough": expression("SELECT dpd >= :days", days=days),
-        "was_lost": expression("SELECT u.days_late >= :days", days=days),
-    }
