@@ -30,7 +30,7 @@ from abaco_loans.tape.servicing import RATES, RELATIONS
 from abaco_loans.tape.snapshot import snapshot_facts
 from abaco_loans.tape.template import date_node, filled, number_node
 
-# Rows of the panel that one part may have: about 1 GB of the engine's work (bench/panel.py).
+# Rows of the panel that one part may have; so a million loans at 36 dates peak at 0.8 GB (bench/panel.py).
 ROWS_A_PART = 1_500_000
 
 

@@ -77,13 +77,12 @@ def check_method(tape: ReadTape, definition: Definition) -> None:
         )
 
 
-def normal_relations(tape: ReadTape, engine: Engine, currency: str, *, kind: str, of: exp.Expr | None = None) -> None:
-    """Make the relations of `servicing.normal_views`; with ``of``, only of loans that fulfil it."""
+def normal_relations(tape: ReadTape, engine: Engine, currency: str, *, kind: str) -> None:
+    """Make the relations of `servicing.normal_views`, as tables or views (``kind``)."""
     relations = {report.table: report.accepted_relation for report in tape.files}
     present = {report.table: frozenset(report.present) for report in tape.files}
     for name, query in servicing.normal_views(relations, present, currency).items():
-        chosen = query if of is None or "loan_id" not in query.named_selects else query.where(of)
-        engine.execute(exp.Create(this=exp.to_table(name), kind=kind, expression=chosen, replace=True))
+        engine.execute(exp.Create(this=exp.to_table(name), kind=kind, expression=query, replace=True))
 
 
 def is_foreign(engine: Engine, currency: str) -> bool:
