@@ -205,7 +205,7 @@ def _shown(value: Any, unit: str) -> str:
         return "-"
     if isinstance(value, Decimal):
         places = {"%": 2, "ratio": 4, "amount": 2}.get(unit, 1)
-        return show.number(round(value, places))
+        return show.number(round(value, places) + 0)  # + 0: no sign on a zero
     return f"{value:,}" if isinstance(value, int) and unit == "count" else show.plain(str(value))
 
 
