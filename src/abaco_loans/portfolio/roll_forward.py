@@ -135,7 +135,8 @@ TRANSITIONS = (
     Transition(
         code="MOVE-101",
         text="days past due rose faster than days passed",
-        where="SELECT opening_state <> 'repaid' AND days_past_due - opening_days_past_due > as_of - period_start + :step"
+        where="SELECT opening_state <> 'repaid'"
+        " AND days_past_due - opening_days_past_due > as_of - period_start + :step"
         " + CASE WHEN opening_days_past_due = 0 THEN :grace ELSE 0 END",
     ),
     Transition(
