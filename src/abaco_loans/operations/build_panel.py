@@ -178,13 +178,13 @@ def _rebuild(
     rows_a_part: int,
 ) -> tuple[PanelSource, list[Warned]]:
     """The panel of a servicing extract, some loans at a time; gives what is odd between its files."""
-    normal_relations(tape, engine, currency, kind="VIEW")
-    whole = _in_order(engine, scratch)
+    cuts = _cuts(engine, tape.file("loans").accepted_relation, max(1, rows_a_part // len(dates)))
+    normal_relations(tape, engine, currency, kind="TABLE" if len(cuts) == 1 else "VIEW")
+    whole = {} if len(cuts) == 1 else _in_order(engine, scratch)
     warnings = servicing_warnings(engine, dates[-1]) + _quiet_months(engine, dates)
     foreign = is_foreign(engine, currency)
-    for name in RELATIONS:
+    for name in whole:
         engine.execute(exp.Drop(tables=[exp.to_table(name)], kind="VIEW"))
-    cuts = _cuts(engine, tape.file("loans").accepted_relation, max(1, rows_a_part // len(dates)))
     steps = panel_steps(definition, dates, currency, foreign=foreign)
     kept = exp.column("as_of", quoted=True) > date_node(dates[0])
     written: dict[str, list[Path]] = {LOANS: [], FACTS: []}
