@@ -104,7 +104,7 @@ ROLL_FORWARD = View(
     name="roll_forward",
     title="Roll-forward",
     text="From each date to the next, line by line; `difference` is what does not close (rounding of currencies"
-    " below a thousandth a loan). Loans without a rate are left out. Empty lines: the tapes have no payments.",
+    " below a thousandth a loan). Not computable where a loan has no rate, or the tapes have no payments.",
     columns=(
         Column(name="as_of", unit=Unit.DATE, text="the date", key=True),
         Column(name="opening", unit=Unit.AMOUNT, text="outstanding at the date before"),
