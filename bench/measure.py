@@ -24,11 +24,16 @@ HELP_S = 0.2
 REAL_BOOK_S = 3.0
 RATE_FROM = 1_000_000
 HUGE = 10_000_000
+FIRST_RUN = 100_000
+_SMALL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What to measure: sizes and how often (rows, of panels loans → times), and where the work lies."""
+    """What to measure: sizes and how often (rows, of panels and shadows loans → times), and where the work lies.
+
+    ``datacompy``: a Python that has it (`bench/datacompy.txt`); empty: nothing is measured beside it.
+    """
 
     folder: Path
     tell: Callable[[str], None]
@@ -37,6 +42,8 @@ class Bench:
     start_ups: int
     real_runs: int = 3
     panels: dict[int, int] = field(default_factory=dict)
+    shadows: dict[int, int] = field(default_factory=dict)
+    datacompy: str = ""
 
     def tape(self, rows: int) -> Path:
         """The generated tape of that size; made when first asked for."""
@@ -47,11 +54,14 @@ class Bench:
         return path
 
     @contextmanager
-    def workspace(self) -> Iterator[Path]:
-        """A fresh workspace, gone afterwards."""
-        model, place = self.folder / "model", self.folder / "workspace"
+    def workspace(self, *, used: bool = False) -> Iterator[Path]:
+        """A workspace of its own, gone afterwards: a new one, or one in which another tape was run before."""
+        model, place = self.folder / ("used" if used else "new"), self.folder / "workspace"
         if not model.exists():
-            took(abaco("init", str(model)))
+            took(abaco("init", str(place)))
+            if used:
+                took(abaco("run", str(self.tape(_SMALL)), "--workspace", str(place), "--json"))
+            place.rename(model)
         shutil.copytree(model, place)
         try:
             yield place
@@ -71,15 +81,17 @@ def measure(bench: Bench) -> Iterator[Line]:
         memory.append(_memory(rows, peaks))
         if rows >= HUGE:
             bench.tape(rows).unlink()
+        if rows == FIRST_RUN:
+            yield first(bench, rows, times)
     yield from memory
     for rows, times in bench.calculations.items():
         yield calculation(bench, rows, times)
     yield from real_book(bench)
 
 
-def run(bench: Bench, tape: Path, *more: str) -> Took:
-    """`abaco run` in a fresh workspace."""
-    with bench.workspace() as place:
+def run(bench: Bench, tape: Path, *more: str, used: bool = True) -> Took:
+    """`abaco run` in a workspace of its own."""
+    with bench.workspace(used=used) as place:
         return took(abaco("run", str(tape), "--workspace", str(place), "--json", *more))
 
 
@@ -115,6 +127,14 @@ def end_to_end(bench: Bench, rows: int, times: int) -> tuple[Line, list[float]]:
         ratio_budget=_under(RATIO_TO_BARE.get(rows), "×"),
     )
     return line, [ours.peak_mb for ours, _ in pairs]
+
+
+def first(bench: Bench, rows: int, times: int) -> Line:
+    """The first run of all in a workspace, which has nothing to remember."""
+    bench.tell(f"abaco run in a new workspace, {rows:,} rows")
+    found = [run(bench, bench.tape(rows), used=False) for _ in range(times)]
+    what = f"the first run of a workspace, {rows:,} rows"
+    return Line(what=what, measured=[item.wall_s for item in found], cpu_s=[item.cpu_s for item in found])
 
 
 def _same(ours: Took, other: Took, rows: int) -> None:

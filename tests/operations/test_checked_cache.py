@@ -17,15 +17,17 @@ import pytest
 from abaco_loans import __version__
 from abaco_loans.errors import ConfigError
 from abaco_loans.operations.private_cache import cache_key, read_cached, write_cached
-from abaco_loans.operations.workspace import PORTFOLIO_FILE, Workspace, open_workspace, read_texts
+from abaco_loans.operations.release_files import read_texts
+from abaco_loans.operations.workspace import Workspace, open_workspace
+from abaco_loans.releases.policy_files import apart, with_policy
 from abaco_loans.releases.release import Release, read_release
 from tests.operations.desk import BUCKETED, Desk, bucketed_row, worked_example, write_csv
 
 
 def read_anew(workspace: Workspace) -> Release:
     """The release as its files say, whatever is kept."""
-    texts = read_texts(workspace.root / "releases" / "v2")
-    return read_release("v2", {path: text for path, text in texts.items() if path != PORTFOLIO_FILE})
+    files, said = apart(read_texts(workspace.root / "releases" / "v2"))
+    return with_policy(read_release("v2", files), said)
 
 
 def digests(release: Release) -> tuple[object, ...]:
@@ -39,8 +41,7 @@ def kept(workspace: Workspace) -> Path:
 def tampered(workspace: Workspace, change: Callable[[Any], None]) -> None:
     """Edit what is kept, and put the right key and SHA-256 to it."""
     workspace.release()
-    texts = read_texts(workspace.root / "releases" / "v2")
-    key = cache_key("v2", {path: text for path, text in texts.items() if path != PORTFOLIO_FILE})
+    key = cache_key("v2", apart(read_texts(workspace.root / "releases" / "v2"))[0])
     body = read_cached(kept(workspace), key)
     assert body is not None
     before = json.dumps(body)

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlglot import exp
-
 from abaco_loans.errors import AbacoError
 from abaco_loans.tape.staged import StagedFile
+from abaco_loans.tape.tree import exp
 
 
 class NotPlain(AbacoError):

@@ -12,13 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from sqlglot import exp
 
 from abaco_loans.engines.base import ArrowStream, NotPlain
 from abaco_loans.errors import AbacoError, InputError, InvariantError, WorldError
+from abaco_loans.tape.memory import remembered
 from abaco_loans.tape.staged import LINE_COLUMN, StagedFile, TextFormat
+from abaco_loans.tape.tree import counting, exp, is_tree, later
 
 _LINE_BYTES_MAX = 4_000_000
+_LOCK_DOWN = (
+    "SET autoinstall_known_extensions = FALSE",
+    "SET autoload_known_extensions = FALSE",
+    "SET enable_external_access = FALSE",
+    "SET lock_configuration = TRUE",
+)
 
 
 class DuckDB:
@@ -31,15 +38,11 @@ class DuckDB:
             ":memory:",
             config={"threads": threads, "memory_limit": f"{memory_mb}MB", "temp_directory": str(spill)},
         )
-        allowed = [exp.Literal.string(f"{folder.resolve()}/") for folder in (scratch, *folders)]
-        for setting, value in (
-            ("allowed_directories", exp.Array(expressions=allowed)),
-            ("autoinstall_known_extensions", exp.false()),
-            ("autoload_known_extensions", exp.false()),
-            ("enable_external_access", exp.false()),
-            ("lock_configuration", exp.true()),
-        ):
-            self.execute(exp.Set(expressions=[exp.SetItem(this=exp.EQ(this=exp.column(setting), expression=value))]))
+        self._connection.execute(
+            "SET allowed_directories = ?", [[f"{folder.resolve()}/" for folder in (scratch, *folders)]]
+        )
+        for statement in _LOCK_DOWN:
+            self._connection.execute(statement)
 
     def columns(self, staged: StagedFile) -> tuple[str, ...]:
         """See :class:`abaco_loans.engines.base.Engine`."""
@@ -57,11 +60,7 @@ class DuckDB:
 
     def every_line(self, staged: StagedFile, pattern: str) -> bool:
         """See :class:`abaco_loans.engines.base.Engine`. The reader cuts at a character that no line may hold."""
-        line = exp.column("line")
-        matches = exp.Anonymous(this="regexp_full_match", expressions=[line, exp.Literal.string(pattern)])
-        other = exp.Not(this=exp.Is(this=matches, expression=exp.true()))
-        reader = _csv_reader(staged.path, {"line": "VARCHAR"}, delimiter="\x07", quote="")
-        query = exp.select(exp.Literal.number(1)).from_(reader).where(other).limit(1)
+        query = later(_other_lines, staged.path, pattern)
         try:
             return not self._connection.execute(_sql(query)).fetchall()
         except (duckdb.InvalidInputException, duckdb.ConversionException):
@@ -71,8 +70,9 @@ class DuckDB:
 
     def load(self, table: str, staged: StagedFile, query: exp.Select, types: Mapping[str, str] | None = None) -> int:
         """See :class:`abaco_loans.engines.base.Engine`."""
-        with_source = query.with_("source", as_=_relation(staged, types or {}), copy=True)
-        statement = exp.Create(this=exp.to_table(table), kind="TABLE", expression=with_source)
+        names = ((LINE_COLUMN,) if staged.has_line_column else ()) + staged.header
+        kinds = {name: (types or {}).get(name, "VARCHAR") for name in names}
+        statement = later(_loading, table, query, staged.path, staged.format, kinds, staged.delimiter)
         try:
             self._connection.execute(_sql(statement))
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
@@ -84,7 +84,7 @@ class DuckDB:
             ) from error
         except duckdb.Error as error:
             raise _failure(error) from error
-        count = self.rows(exp.select(exp.Count(this=exp.Star())).from_(table))[0][0]
+        count = self.rows(later(counting, table))[0][0]
         if staged.rows_expected is not None and count != staged.rows_expected:
             self.execute(exp.Drop(tables=[exp.to_table(table)], kind="TABLE"))
             raise NotPlain(
@@ -133,25 +133,8 @@ class DuckDB:
 
     def write(self, query: exp.Expr, path: Path, file_format: str) -> None:
         """See :class:`abaco_loans.engines.base.Engine`."""
-        options: list[tuple[str, exp.Expr]] = [("FORMAT", exp.var(file_format))]
-        if file_format == "parquet":
-            options += [
-                ("COMPRESSION", exp.Literal.string("snappy")),
-                ("PARQUET_VERSION", exp.var("v2")),
-                ("ROW_GROUP_SIZE", exp.Literal.number(122_880)),
-            ]
-        elif file_format == "csv":
-            options += [("HEADER", exp.true())]
-        else:
-            raise InvariantError(f"no writer for {file_format}")
-        copy = exp.Copy(
-            this=exp.Subquery(this=query),
-            kind=False,
-            files=[exp.Literal.string(str(path))],
-            params=[exp.CopyParameter(this=exp.var(name), expression=value) for name, value in options],
-        )
         try:
-            self._connection.execute(_sql(copy)).fetchall()
+            self._connection.execute(_sql(later(_copying, query, str(path), file_format))).fetchall()
         except duckdb.Error as error:
             raise _failure(error, path=path) from error
 
@@ -166,20 +149,53 @@ def version() -> str:
 
 
 def _sql(tree: exp.Expr) -> str:
+    return _rendered(tree) if is_tree(tree) else remembered(_rendered, tree)
+
+
+def _rendered(tree: exp.Expr) -> str:
     return tree.sql(dialect="duckdb")
 
 
-def _relation(staged: StagedFile, types: Mapping[str, str]) -> exp.Select:
-    """The file as a relation whose columns are text, but for those in ``types``."""
-    if staged.format is TextFormat.PARQUET:
-        reader = exp.Anonymous(this="read_parquet", expressions=[exp.Literal.string(staged.path)])
-        texts = [
-            exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True) for name in staged.header
+def _other_lines(path: str, pattern: str) -> exp.Select:
+    """A row if any line of the file does not match as a whole."""
+    matches = exp.Anonymous(this="regexp_full_match", expressions=[exp.column("line"), exp.Literal.string(pattern)])
+    other = exp.Not(this=exp.Is(this=matches, expression=exp.true()))
+    reader = _csv_reader(path, {"line": "VARCHAR"}, delimiter="\x07", quote="")
+    return exp.select(exp.Literal.number(1)).from_(reader).where(other).limit(1)
+
+
+def _loading(
+    table: str, query: exp.Select, path: str, text_format: TextFormat, kinds: Mapping[str, str], delimiter: str
+) -> exp.Create:
+    """Make the table of a query over ``source``: the file, its columns read as the given types."""
+    if text_format is TextFormat.PARQUET:
+        reader = exp.Anonymous(this="read_parquet", expressions=[exp.Literal.string(path)])
+        texts = (exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True) for name in kinds)
+        source = exp.select(*texts).from_(reader)
+    else:
+        source = exp.select("*").from_(_csv_reader(path, kinds, delimiter=delimiter, quote='"'))
+    return exp.Create(this=exp.to_table(table), kind="TABLE", expression=query.with_("source", as_=source, copy=True))
+
+
+def _copying(query: exp.Expr, path: str, file_format: str) -> exp.Copy:
+    """Write the rows of a query into a file."""
+    options: list[tuple[str, exp.Expr]] = [("FORMAT", exp.var(file_format))]
+    if file_format == "parquet":
+        options += [
+            ("COMPRESSION", exp.Literal.string("snappy")),
+            ("PARQUET_VERSION", exp.var("v2")),
+            ("ROW_GROUP_SIZE", exp.Literal.number(122_880)),
         ]
-        return exp.select(*texts).from_(reader)
-    names = ((LINE_COLUMN,) if staged.has_line_column else ()) + staged.header
-    kinds = {name: types.get(name, "VARCHAR") for name in names}
-    return exp.select("*").from_(_csv_reader(staged.path, kinds, delimiter=staged.delimiter, quote='"'))
+    elif file_format == "csv":
+        options += [("HEADER", exp.true())]
+    else:
+        raise InvariantError(f"no writer for {file_format}")
+    return exp.Copy(
+        this=exp.Subquery(this=query),
+        kind=False,
+        files=[exp.Literal.string(path)],
+        params=[exp.CopyParameter(this=exp.var(name), expression=value) for name, value in options],
+    )
 
 
 def _csv_reader(path: str, kinds: Mapping[str, str], *, delimiter: str, quote: str) -> exp.Anonymous:

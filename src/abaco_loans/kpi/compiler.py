@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sqlglot import exp
-
 from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Catalogue, Grain, Kpi
 from abaco_loans.kpi.formula import Component
 from abaco_loans.kpi.result import KpiResult, Status
 from abaco_loans.tape.calculation import TABLE, UNPRICED, Calculation
+from abaco_loans.tape.tree import exp, later
 
 _CUSTOMER = "customer_id"
 
@@ -167,9 +166,25 @@ def _statement(
     columns = dict.fromkeys(name for item in components for name in item.columns)
     counted = tuple(name for name in columns if name not in never_null)
     has_unpriced = UNPRICED in calculation.columns
-    members: exp.Expr = exp.Count(this=exp.Star())
-    if _CUSTOMER in calculation.columns and dimensions:
-        members = exp.Count(this=exp.Distinct(expressions=[_column(_CUSTOMER)]))
+    by_customer = _CUSTOMER in calculation.columns and bool(dimensions)
+    return Statement(
+        grain=grain,
+        query=later(_loan_query, tuple(components), counted, dimensions, by_customer, has_unpriced),
+        dimensions=dimensions,
+        components=tuple(item.name for item in components),
+        counted=counted,
+        has_unpriced=has_unpriced,
+    )
+
+
+def _loan_query(
+    components: Sequence[Component],
+    counted: Sequence[str],
+    dimensions: Sequence[str],
+    by_customer: bool,
+    has_unpriced: bool,
+) -> exp.Select:
+    members = exp.Count(this=exp.Distinct(expressions=[_column(_CUSTOMER)]) if by_customer else exp.Star())
     items: list[exp.Expr] = [
         *_grouping(dimensions),
         *(_column(name) for name in dimensions),
@@ -183,23 +198,27 @@ def _statement(
     query = exp.select(*items).from_(TABLE)
     if dimensions:
         query.set("group", _sets(dimensions, ()))
-    return Statement(
-        grain=grain,
-        query=query,
-        dimensions=dimensions,
-        components=tuple(item.name for item in components),
-        counted=counted,
-        has_unpriced=has_unpriced,
-    )
+    return query
 
 
 def _customer_statement(
     components: Sequence[Component], calculation: Calculation, dimensions: tuple[str, ...]
 ) -> Statement:
-    """First one row a customer (and cell), ranked by outstanding, then the aggregates over these."""
     columns = list(dict.fromkeys(name for item in components for name in item.columns if name != CUSTOMER_RANK))
     if "outstanding_usd" in calculation.columns and "outstanding_usd" not in columns:
         columns.append("outstanding_usd")
+    return Statement(
+        grain=Grain.CUSTOMER,
+        query=later(_customer_query, tuple(components), tuple(columns), dimensions),
+        dimensions=dimensions,
+        components=tuple(item.name for item in components),
+        counted=(),
+        has_unpriced=False,
+    )
+
+
+def _customer_query(components: Sequence[Component], columns: Sequence[str], dimensions: Sequence[str]) -> exp.Select:
+    """First one row a customer (and cell), ranked by outstanding, then the aggregates over these."""
     flags = [f"grouping_{index}" for index in range(len(dimensions))]
     per_customer = (
         exp.select(
@@ -240,11 +259,4 @@ def _customer_statement(
     ).from_(ranked.subquery("ranked"))
     if dimensions:
         query = query.group_by(*(exp.column(name) for name in flags), *(_column(name) for name in dimensions))
-    return Statement(
-        grain=Grain.CUSTOMER,
-        query=query,
-        dimensions=dimensions,
-        components=tuple(item.name for item in components),
-        counted=(),
-        has_unpriced=False,
-    )
+    return query

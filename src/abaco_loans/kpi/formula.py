@@ -8,25 +8,25 @@ arithmetic is done here, exactly, on fractions, and divided out once at the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
-
-from sqlglot import exp
+from functools import cache, lru_cache
+from typing import Any
 
 from abaco_loans.errors import ConfigError, InvariantError
 from abaco_loans.kpi.measure import Sort, measured
 from abaco_loans.nearest import nearest
-from abaco_loans.tape.expression import ROW_NODES, column_names, parse_allowed
+from abaco_loans.tape.expression import column_names, parse_allowed, row_nodes
+from abaco_loans.tape.memory import remembered
+from abaco_loans.tape.tree import exp
 
 EXACT = Context(prec=28, rounding=ROUND_HALF_EVEN)
 _WIDE = Context(prec=120, rounding=ROUND_HALF_EVEN)
 FACTS = ("rows_in", "rows_accepted", "rows_quarantined", "rows_duplicate", "failed_checks", "open_alerts")
-_AGGREGATES = (exp.Sum, exp.Count, exp.Min, exp.Max)
-_ALLOWED = (*ROW_NODES, *_AGGREGATES, exp.Distinct, exp.Star, exp.Div)
-_OUTER = (exp.Paren, exp.Neg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Literal, exp.Column, *_AGGREGATES)
 
 Ratio = tuple[int, int]  # numerator, denominator > 0, not reduced
+Evaluator = Callable[[Mapping[str, Ratio]], "Ratio | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,26 +34,42 @@ class Component:
     """One aggregate of a formula. ``name`` is the column for a plain sum, else the aggregate's own text."""
 
     name: str
-    tree: exp.Expr
     columns: tuple[str, ...]
+    formula: str
+    where: str = field(repr=False)
+
+    @property
+    def tree(self) -> exp.Expr:
+        """The aggregate, with room in its products."""
+        return _components(self.formula, self.where)[self.name]
 
     @property
     def argument(self) -> exp.Expr | None:
         """The row expression that a SUM adds up; None for other aggregates."""
-        return self.tree.this if isinstance(self.tree, exp.Sum) else None
+        tree = self.tree
+        return tree.this if isinstance(tree, exp.Sum) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
-    """A parsed formula; see :func:`parse_formula`. ``columns``: those of the calculation table that it reads."""
+    """A checked formula; see :func:`parse_formula`. ``columns``: those of the calculation table that it reads.
+
+    ``normal``: the text as it is written when it is parsed and written again. ``where``: file and line.
+    """
 
     text: str
+    normal: str
     components: tuple[Component, ...]
     kpis: tuple[str, ...]
     facts: tuple[str, ...]
-    evaluate: Callable[[Mapping[str, Ratio]], Ratio | None]
-    tree: exp.Expr
     columns: tuple[str, ...]
+    evaluate: Evaluator = field(compare=False, repr=False)
+    where: str = field(repr=False)
+
+    @property
+    def tree(self) -> exp.Expr:
+        """The formula, parsed."""
+        return _tree(self.text, self.where)
 
 
 def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula:
@@ -64,20 +80,57 @@ def parse_formula(text: str, *, columns: Collection[str], where: str) -> Formula
             an aggregate; ``KPI-103`` an aggregate inside another; ``KPI-104`` an unknown column or fact;
             ``KPI-108`` parts that do not go together.
     """
-    tree = parse_allowed(text, allowed=_ALLOWED, code="KPI-101", where=where)
-    components: dict[str, Component] = {}
+    parts = remembered(_parts, text, tuple(columns), where)
+    components = tuple(
+        Component(name=name, columns=tuple(names), formula=text, where=where) for name, names in parts["components"]
+    )
+    return Formula(
+        text=text,
+        normal=parts["normal"],
+        components=components,
+        kpis=tuple(parts["kpis"]),
+        facts=tuple(parts["facts"]),
+        columns=tuple(dict.fromkeys(name for item in components for name in item.columns)),
+        evaluate=_evaluator(parts["steps"]),
+        where=where,
+    )
+
+
+def _parts(text: str, columns: Collection[str], where: str) -> dict[str, Any]:
+    """What a formula is made of, once it is checked, as plain data."""
+    tree = _tree(text, where)
+    components: dict[str, list[str]] = {}
     kpis: dict[str, None] = {}
     facts: dict[str, None] = {}
     _walk(tree, columns, _Place(where=where, text=text), components, kpis, facts)
-    return Formula(
-        text=text,
-        components=tuple(components.values()),
-        kpis=tuple(kpis),
-        facts=tuple(facts),
-        columns=tuple(dict.fromkeys(name for item in components.values() for name in item.columns)),
-        evaluate=_compiled(tree),
-        tree=tree,
-    )
+    return {
+        "normal": tree.sql(dialect="duckdb", normalize_functions="lower"),
+        "components": [[name, names] for name, names in components.items()],
+        "kpis": list(kpis),
+        "facts": list(facts),
+        "steps": _steps(tree),
+    }
+
+
+@lru_cache(maxsize=1_000)
+def _tree(text: str, where: str) -> exp.Expr:
+    allowed = (*row_nodes(), *_aggregates(), exp.Distinct, exp.Star, exp.Div)
+    return parse_allowed(text, allowed=allowed, code="KPI-101", where=where)
+
+
+@lru_cache(maxsize=1_000)
+def _components(text: str, where: str) -> dict[str, exp.Expr]:
+    return {component_name(node): _widened(node) for node in _tree(text, where).find_all(*_aggregates())}
+
+
+@cache
+def _aggregates() -> tuple[type[exp.Expr], ...]:
+    return exp.Sum, exp.Count, exp.Min, exp.Max
+
+
+@cache
+def _outer() -> tuple[type[exp.Expr], ...]:
+    return exp.Paren, exp.Neg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Literal, exp.Column, *_aggregates()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +150,13 @@ def _walk(
     node: exp.Expr,
     columns: Collection[str],
     place: _Place,
-    components: dict[str, Component],
+    components: dict[str, list[str]],
     kpis: dict[str, None],
     facts: dict[str, None],
 ) -> None:
-    if isinstance(node, _AGGREGATES):
-        component = _component(node, columns, place)
-        components[component.name] = component
+    if isinstance(node, _aggregates()):
+        name, names = _component(node, columns, place)
+        components[name] = names
         return
     if isinstance(node, exp.Column):
         if not node.table:
@@ -132,7 +185,7 @@ def _walk(
         else:
             kpis[f"{node.table}.{node.name}"] = None
         return
-    if not isinstance(node, _OUTER) or (isinstance(node, exp.Literal) and node.is_string):
+    if not isinstance(node, _outer()) or (isinstance(node, exp.Literal) and node.is_string):
         raise ConfigError(
             f"{type(node).__name__} is only allowed inside an aggregate",
             code="KPI-101",
@@ -143,9 +196,10 @@ def _walk(
         _walk(child, columns, place, components, kpis, facts)
 
 
-def _component(node: exp.Expr, columns: Collection[str], place: _Place) -> Component:
+def _component(node: exp.Expr, columns: Collection[str], place: _Place) -> tuple[str, list[str]]:
+    """The name of an aggregate and the columns that it reads, if it is one that may be."""
     where = place.of(node.key)
-    for inner in node.find_all(*_AGGREGATES):
+    for inner in node.find_all(*_aggregates()):
         if inner is not node:
             raise ConfigError(
                 "an aggregate stands inside an aggregate",
@@ -170,9 +224,8 @@ def _component(node: exp.Expr, columns: Collection[str], place: _Place) -> Compo
                 hint=nearest(column.name, columns),
             )
     _refuse_arguments(node, where)
-    text = node.sql(dialect="duckdb", normalize_functions="lower")
-    plain = isinstance(node, exp.Sum) and isinstance(node.this, exp.Column)
-    return Component(name=names[0] if plain else text, tree=_widened(node), columns=tuple(names))
+    _widened(node)  # what has no room is refused here, not when a tape comes
+    return component_name(node), names
 
 
 def _refuse_arguments(node: exp.Expr, where: str) -> None:
@@ -239,33 +292,39 @@ def rounded(value: Decimal, places: int, rounding: str = ROUND_HALF_EVEN) -> Dec
     return value.quantize(Decimal(1).scaleb(-places), rounding=rounding, context=_WIDE)
 
 
-Evaluator = Callable[[Mapping[str, Ratio]], "Ratio | None"]
-
-
-def _compiled(node: exp.Expr) -> Evaluator:
-    """A function from names to the exact value; None on division by zero."""
+def _steps(node: exp.Expr) -> list[Any]:
+    """The arithmetic of a formula as plain data: ``[operation, part, part]`` down to numbers and names."""
     if isinstance(node, exp.Paren):
-        return _compiled(node.this)
+        return _steps(node.this)
     if isinstance(node, exp.Literal):
-        constant = as_ratio(Decimal(node.this))
-        return lambda values: constant
+        return ["number", node.this]
     if isinstance(node, exp.Column):
-        name = reference_name(node)
-        return lambda values: values[name]
-    if isinstance(node, _AGGREGATES):
-        key = component_name(node)
-        return lambda values: values[key]
+        return ["value", reference_name(node)]
+    if isinstance(node, _aggregates()):
+        return ["value", component_name(node)]
     if isinstance(node, exp.Neg):
-        inner = _compiled(node.this)
-        return lambda values: None if (found := inner(values)) is None else (-found[0], found[1])
-    left, right = _compiled(node.this), _compiled(node.expression)
-    combine = _COMBINE.get(type(node))
-    if combine is None:
+        return ["negative", _steps(node.this)]
+    if node.key not in _COMBINE:
         raise InvariantError(f"no arithmetic for {type(node).__name__}")
+    return [node.key, _steps(node.this), _steps(node.expression)]
+
+
+def _evaluator(steps: list[Any]) -> Evaluator:
+    """A function from names to the exact value; None on division by zero."""
+    operation, first, *rest = steps
+    if operation == "number":
+        constant = as_ratio(Decimal(first))
+        return lambda values: constant
+    if operation == "value":
+        return lambda values: values[first]
+    inner = _evaluator(first)
+    if operation == "negative":
+        return lambda values: None if (found := inner(values)) is None else (-found[0], found[1])
+    other, combine = _evaluator(rest[0]), _COMBINE[operation]
 
     def run(values: Mapping[str, Ratio]) -> Ratio | None:
-        first, second = left(values), right(values)
-        return None if first is None or second is None else combine(first, second)
+        left, right = inner(values), other(values)
+        return None if left is None or right is None else combine(left, right)
 
     return run
 
@@ -283,11 +342,11 @@ def _divide(left: Ratio, right: Ratio) -> Ratio | None:
     return left[0] * right[1] * sign, left[1] * right[0] * sign
 
 
-_COMBINE: dict[type[exp.Expr], Callable[[Ratio, Ratio], Ratio | None]] = {
-    exp.Add: _add,
-    exp.Sub: lambda left, right: _add(left, (-right[0], right[1])),
-    exp.Mul: lambda left, right: (left[0] * right[0], left[1] * right[1]),
-    exp.Div: _divide,
+_COMBINE: dict[str, Callable[[Ratio, Ratio], Ratio | None]] = {
+    "add": _add,
+    "sub": lambda left, right: _add(left, (-right[0], right[1])),
+    "mul": lambda left, right: (left[0] * right[0], left[1] * right[1]),
+    "div": _divide,
 }
 
 Interval = tuple[Fraction, Fraction]
@@ -301,7 +360,7 @@ def interval(node: exp.Expr, values: Mapping[str, Interval]) -> Interval | None:
         return Fraction(node.this), Fraction(node.this)
     if isinstance(node, exp.Column):
         return values[reference_name(node)]
-    if isinstance(node, _AGGREGATES):
+    if isinstance(node, _aggregates()):
         return values[component_name(node)]
     if isinstance(node, exp.Neg):
         inner = interval(node.this, values)

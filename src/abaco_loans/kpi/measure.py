@@ -10,16 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlglot import exp
-
 from abaco_loans.errors import ConfigError
 from abaco_loans.tape.calculation import kind_of
 from abaco_loans.tape.contract import Kind
+from abaco_loans.tape.tree import exp
 
 SCALE_MAX = 18
 _RATE_SCALE, _MONEY_SCALE = 6, 4
-_COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
-_CHOSEN = (exp.Coalesce, exp.Least, exp.Greatest)
 
 
 class Sort(StrEnum):
@@ -75,7 +72,7 @@ def _measured(node: exp.Expr, where: str) -> Measure:
         return Measure(sort=Sort.NUMBER, scale=scale)
     if isinstance(node, (exp.Case, exp.If)):
         return _case(node, where)
-    if isinstance(node, _CHOSEN):
+    if isinstance(node, (exp.Coalesce, exp.Least, exp.Greatest)):
         return _same(node, (node.this, *node.expressions), where)
     return _condition(node, where)
 
@@ -89,7 +86,7 @@ def _column(name: str) -> Measure:
 
 
 def _condition(node: exp.Expr, where: str) -> Measure:
-    if isinstance(node, (*_COMPARED, exp.Is)):
+    if isinstance(node, (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is)):
         _same(node, (node.this, node.expression), where)
     elif isinstance(node, exp.Between):
         _same(node, (node.this, node.args["low"], node.args["high"]), where)

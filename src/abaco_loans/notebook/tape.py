@@ -21,11 +21,13 @@ from abaco_loans.errors import ConfigError, UsageError
 from abaco_loans.notebook.table import Field, Table
 from abaco_loans.operations.read_series import TapeOptions, read_series
 from abaco_loans.operations.read_tape import ReadTape
+from abaco_loans.operations.release_files import read_texts
 from abaco_loans.operations.tools import Tools
-from abaco_loans.operations.workspace import KEY_VARIABLE, PORTFOLIO_FILE, Workspace, builtin_texts, read_texts
+from abaco_loans.operations.workspace import KEY_VARIABLE, Workspace, builtin_texts
 from abaco_loans.operations.write_outputs import write_quarantine
 from abaco_loans.outputs.publish import world
 from abaco_loans.portfolio.policy import Policy, read_policy
+from abaco_loans.releases.policy_files import PORTFOLIO_FILE, apart, with_policy
 from abaco_loans.releases.release import CATALOGUE_FILE, Release, read_release
 from abaco_loans.settings import ENVIRONMENT_PREFIX, Settings, read_settings
 from abaco_loans.strict_yaml import parse
@@ -190,9 +192,10 @@ def _release(folder: str | Path | None) -> tuple[Release, Policy]:
             where="release",
             hint=f"give the folder that holds {CATALOGUE_FILE}, like WORKSPACE/releases/v2",
         )
-    text = files.pop(PORTFOLIO_FILE, None)
+    files, said = apart(files)
+    text = said.get(PORTFOLIO_FILE)
     policy = read_policy(parse(text, name=PORTFOLIO_FILE)) if text else Policy()
-    return read_release("v2" if place is None else place.resolve().name, files), policy
+    return with_policy(read_release("v2" if place is None else place.resolve().name, files), said), policy
 
 
 def _kept(paths: tuple[Path, ...], release: Release, tools: Tools, options: TapeOptions) -> ReadTape:

@@ -29,6 +29,7 @@ from abaco_loans.tape.panel import FACTS, LOANS, panel_steps
 from abaco_loans.tape.servicing import RATES, RELATIONS
 from abaco_loans.tape.snapshot import snapshot_facts
 from abaco_loans.tape.template import date_node, filled, number_node
+from abaco_loans.tape.tree import created, later
 
 # Rows of the panel that one part may have; so a million loans at 36 dates peak at 0.8 GB (bench/panel.py).
 ROWS_A_PART = 1_500_000
@@ -186,7 +187,6 @@ def _rebuild(
     for name in whole:
         engine.execute(exp.Drop(tables=[exp.to_table(name)], kind="VIEW"))
     steps = panel_steps(definition, dates, currency, foreign=foreign)
-    kept = exp.column("as_of", quoted=True) > date_node(dates[0])
     written: dict[str, list[Path]] = {LOANS: [], FACTS: []}
     for number, low in enumerate(cuts):
         progress(f"rebuilding loans, part {number + 1} of {len(cuts)}")
@@ -196,17 +196,23 @@ def _rebuild(
             engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
         for name, query in steps.items():
             if name not in written:
-                engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
+                engine.execute(later(created, name, "TABLE", query, True))
                 continue
             path = scratch / f"{name}{number:05}.parquet"
-            made = exp.select("*").from_(query.subquery("made")).order_by("loan_id")
-            engine.write(made if name == LOANS else made.where(kept).order_by("as_of"), path, "parquet")
+            after = None if name == LOANS else dates[0]
+            engine.write(later(_in_rows_order, query, after), path, "parquet")
             written[name].append(path)
     for name, paths in written.items():
         engine.open(name, paths)
     source = PanelSource(facts=FACTS, loans=LOANS, first=None, foreign=foreign, definition=definition)
     view_panel(engine, source)
     return source, warnings
+
+
+def _in_rows_order(query: exp.Select, after: date | None) -> exp.Select:
+    """The rows in the order of loans; with a date, those after it, in the order of loans and dates."""
+    made = exp.select("*").from_(query.subquery("made")).order_by("loan_id")
+    return made if after is None else made.where(exp.column("as_of", quoted=True) > date_node(after)).order_by("as_of")
 
 
 def _in_order(engine: Engine, scratch: Path) -> dict[str, exp.Select]:
@@ -226,7 +232,7 @@ def _in_order(engine: Engine, scratch: Path) -> dict[str, exp.Select]:
 
 def view_panel(engine: Engine, source: PanelSource) -> None:
     """Make the view ``panel`` over its relations."""
-    engine.execute(exp.Create(this=exp.to_table(PANEL), kind="VIEW", expression=panel_of(source), replace=True))
+    engine.execute(later(created, PANEL, "VIEW", later(panel_of, source), True))
 
 
 def _cuts(engine: Engine, relation: str, loans_a_part: int) -> list[str]:

@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InputError
 from abaco_loans.kpi.catalogue import Grain
 from abaco_loans.kpi.compiler import Cell, Compiled, compile_catalogue
-from abaco_loans.kpi.evaluate import Evaluation, evaluate
+from abaco_loans.kpi.evaluate import Evaluation, Prices, evaluate
 from abaco_loans.operations.judge_rows import Warned
-from abaco_loans.operations.price_quarantine import price_quarantine
 from abaco_loans.operations.read_tape import ReadTape
-from abaco_loans.operations.rebuild import make_panel, servicing_warnings
-from abaco_loans.portfolio.calculation import panel_calculation
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.calculation import (
     TABLE,
@@ -28,6 +23,7 @@ from abaco_loans.tape.calculation import (
 )
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import date_node
+from abaco_loans.tape.tree import created, exp, later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +45,7 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
     """
     table, column = ("transactions", "date") if tape.layout == "servicing" else ("tape", "measurement_date")
     relation = tape.file(table).accepted_relation
-    node = exp.column(column, quoted=True)
-    latest, earliest, count = engine.rows(
-        exp.select(exp.Max(this=node), exp.Min(this=node.copy()), exp.Count(this=exp.Star())).from_(relation)
-    )[0]
+    latest, earliest, count = engine.rows(later(_dates_query, relation, column))[0]
     if not count:
         raise InputError(
             "no row of the tape can be used",
@@ -70,11 +63,9 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
                 hint=f"give --as-of between {earliest} and {latest}",
             )
         return day, []
-    others = engine.rows(
-        exp.select(exp.Count(this=exp.Star()), exp.Count(this=exp.Distinct(expressions=[node.copy()])))
-        .from_(relation)
-        .where(node.copy().neq(date_node(day)))
-    )[0]
+    if earliest == latest == day:
+        return day, []
+    others = engine.rows(later(_other_dates_query, relation, column, day))[0]
     if others[0] == count:
         raise InputError(
             f"the tape has no row at {day}",
@@ -91,6 +82,22 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
             text=f"rows at {others[1]} date(s) other than {day}; kept, not calculated",
         )
     ]
+
+
+def _dates_query(relation: str, column: str) -> exp.Select:
+    """The last and the first date of a relation, and its number of rows."""
+    node = exp.column(column, quoted=True)
+    return exp.select(exp.Max(this=node), exp.Min(this=node.copy()), exp.Count(this=exp.Star())).from_(relation)
+
+
+def _other_dates_query(relation: str, column: str, day: date) -> exp.Select:
+    """How many rows have another date, and how many other dates there are."""
+    node = exp.column(column, quoted=True)
+    return (
+        exp.select(exp.Count(this=exp.Star()), exp.Count(this=exp.Distinct(expressions=[node.copy()])))
+        .from_(relation)
+        .where(node.copy().neq(date_node(day)))
+    )
 
 
 def calculate(
@@ -114,18 +121,23 @@ def calculate(
     calculation = _calculation(tape, engine, definition, day, reporting_currency, warnings)
     # A bucketed tape's calculation is its own columns: a view is enough, and does not hold them twice.
     kind = "VIEW" if tape.layout == "bucketed" else "TABLE"
-    engine.execute(exp.Create(this=exp.to_table(TABLE), kind=kind, expression=calculation.query, replace=True))
+    engine.execute(later(created, TABLE, kind, calculation.query, True))
     dimensions = [name for name in dimensions_of(tape.contract) if name in calculation.dimensions]
     compiled = compile_catalogue(release.catalogue, calculation, dimensions if segments else (), _never_null(tape))
     cells = run_statements(compiled, engine)
-    priced = price_quarantine(
-        tape,
-        engine,
-        compiled,
-        definition,
-        day,
-        lambda relation: _tape_calculation(tape, relation, definition, day, reporting_currency),
-    )
+    priced = Prices()
+    if tape.totals[2]:
+        # Not above: a tape of which nothing is refused needs none of it.
+        from abaco_loans.operations.price_quarantine import price_quarantine
+
+        priced = price_quarantine(
+            tape,
+            engine,
+            compiled,
+            definition,
+            day,
+            lambda relation: _tape_calculation(tape, relation, definition, day, reporting_currency),
+        )
     evaluation = evaluate(compiled, cells, facts_of(tape), priced)
     warnings += [
         Warned(code="WARN-105", count=count, text=f"the segment {name} has too many values to list")
@@ -167,13 +179,17 @@ def _calculation(
     if tape.layout == "servicing":
         return _rebuilt(tape, engine, definition, day, currency, warnings)
     report = tape.file("tape")
-    return _tape_calculation(tape, report.accepted_relation, definition, day, currency)
+    # Every row is of that date: the statement need not name it, and is that of the month before.
+    alone = not warnings and not tape.contract.table("tape").column("measurement_date").nullable
+    return _tape_calculation(tape, report.accepted_relation, definition, day, currency, alone=alone)
 
 
-def _tape_calculation(tape: ReadTape, relation: str, definition: Definition, day: date, currency: str) -> Calculation:
+def _tape_calculation(
+    tape: ReadTape, relation: str, definition: Definition, day: date, currency: str, *, alone: bool = False
+) -> Calculation:
     present = tape.file("tape").present
     if tape.layout == "bucketed":
-        return bucketed_calculation(relation, tape.contract.table("tape"), present, definition, day)
+        return bucketed_calculation(relation, tape.contract.table("tape"), present, definition, None if alone else day)
     return snapshot_calculation(relation, present, definition, day, currency)
 
 
@@ -181,6 +197,10 @@ def _rebuilt(
     tape: ReadTape, engine: Engine, definition: Definition, day: date, currency: str, warnings: list[Warned]
 ) -> Calculation:
     """The panel of a servicing extract at the date, with what happened since the month end before it."""
+    # Not above: other tapes need no panel.
+    from abaco_loans.operations.rebuild import make_panel, servicing_warnings
+    from abaco_loans.portfolio.calculation import panel_calculation
+
     before = month_end_before(day)
     make_panel(tape, engine, definition, [before, day], currency)
     warnings += servicing_warnings(engine, day)

@@ -11,14 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.tape import cells, faults, reasons, rows
-from abaco_loans.tape.contract import Contract, Severity, Table
+from abaco_loans.tape.contract import Contract, Table
 from abaco_loans.tape.mapping import TableMapping
 from abaco_loans.tape.masking import MaskingKey, mask_table
+from abaco_loans.tape.memory import remembered
 from abaco_loans.tape.staged import StagedFile, TextFormat
+from abaco_loans.tape.tree import counting, created, exp, later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +97,7 @@ class RowJudge:
         """Judge the ``count`` rows of the relation, and account for every one."""
         name = self.table.name
         left_out, warned = self._duplicates()
-        bad, rounded = self._first(
-            exp.select(exp.Count(this=exp.column(cells.RAW_COLUMN)), exp.Sum(this=exp.column("_rounded"))).from_(
-                self._relation("typed")
-            )
-        )
+        bad, rounded = self._first(later(rows.unreadable_query, self._relation("typed")))
         duplicates, conflicts = self._left_out_counts(left_out)
         self._make_views(left_out)
         if rounded:
@@ -136,7 +132,7 @@ class RowJudge:
         return self.engine.rows(query)[0]
 
     def _create(self, kind: str, name: str, query: exp.Expr) -> str:
-        self.engine.execute(exp.Create(this=exp.to_table(name), kind=kind, expression=query))
+        self.engine.execute(later(created, name, kind, query))
         return name
 
     def _duplicates(self) -> tuple[str | None, list[Warned]]:
@@ -146,11 +142,11 @@ class RowJudge:
         parts: list[exp.Select] = []
         warned: list[Warned] = []
         if key:
-            keys = self._create("TABLE", self._relation("keys"), rows.repeated_keys_query(typed, key))
-            if self._first(exp.select(exp.Count(this=exp.Star())).from_(keys))[0]:
+            keys = self._create("TABLE", self._relation("keys"), later(rows.repeated_keys_query, typed, key))
+            if self._first(later(counting, keys))[0]:
                 parts.append(rows.keyed_verdicts_query(typed, keys, key, present))
         whole = not key or table.column(key[0]).nullable
-        extra = int(self._first(rows.repeated_rows_query(typed, present, key))[0]) if whole else 0
+        extra = int(self._first(later(rows.repeated_rows_query, typed, present, key))[0]) if whole else 0
         if extra and table.repeats:
             warned.append(self._warned("WARN-102", extra))
         elif extra:
@@ -168,8 +164,8 @@ class RowJudge:
         """How many rows are duplicates, and how many in conflict."""
         if left_out is None:
             return 0, 0
-        query = exp.select("verdict", exp.Count(this=exp.Star())).from_(left_out).group_by("verdict")
-        counts = {str(verdict): int(number) for verdict, number in self.engine.rows(query)}
+        found = self.engine.rows(later(rows.verdicts_query, left_out))
+        counts = {str(verdict): int(number) for verdict, number in found}
         return counts.get(rows.DUPLICATE, 0), counts.get(rows.CONFLICT, 0)
 
     def _make_views(self, left_out: str | None) -> None:
@@ -179,19 +175,19 @@ class RowJudge:
             for column in self.contract.masked_columns(self.table)
             if column in self.present
         }
-        accepted = rows.accepted_query(typed, self.present, left_out, masks)
+        accepted = later(rows.accepted_query, typed, self.present, left_out, masks)
         self._create("VIEW", self._relation("accepted"), accepted)
-        self._create("VIEW", self._relation("refused"), rows.refused_query(typed, self.present, left_out))
+        self._create("VIEW", self._relation("refused"), later(rows.refused_query, typed, self.present, left_out))
 
     def _rule_warnings(self) -> list[Warned]:
-        found = cells.rules_in_force(self.table, self.mapping.fields, Severity.WARNING)
-        if not found:
+        codes = remembered(rows.warning_codes, self.table, self.present)
+        if not codes:
             return []
-        counted = exp.select(*(rows.broken_count(tree) for _, _, tree in found)).from_(self._relation("accepted"))
+        counts = self._first(later(rows.broken_query, self.table, self.present, self._relation("accepted")))
         texts = {rule.code: rule.description for rule in self.table.rules}
         return [
             Warned(code=code, count=int(count), text=f"{self.staged.name}: not so: {texts[code]}")
-            for (code, _, _), count in zip(found, self._first(counted), strict=True)
+            for code, count in zip(codes, counts, strict=True)
             if count
         ]
 
@@ -234,16 +230,14 @@ class RowJudge:
 
     def _amounts(self, refused_rows: int) -> tuple[Decimal | None, Decimal | None, int]:
         """What is accepted and what is quarantined is worth, and how many rows cannot be measured."""
-        amount = rows.amount_expression(self.table, self.present)
-        if amount is None:
+        if not remembered(rows.has_amount, self.table, self.present):
             return None, None, 0
-        total = exp.func("COALESCE", exp.Sum(this=amount), exp.Literal.number(0))
-        accepted = Decimal(self._first(exp.select(total).from_(self._relation("accepted")))[0])
+        total = later(rows.total_query, self.table, self.present, self._relation("accepted"))
+        accepted = Decimal(self._first(total)[0])
         if not refused_rows:
             return accepted, Decimal(0), 0
-        unmeasured = rows.unmeasured_condition(self.table, amount.copy(), self._relation("issues"))
-        count = exp.Sum(this=exp.case().when(unmeasured, exp.Literal.number(1)).else_(exp.Literal.number(0)))
-        refused, number = self._first(exp.select(total.copy(), count).from_(self._relation("refused")))
+        relations = self._relation("refused"), self._relation("issues")
+        refused, number = self._first(later(rows.measured_query, self.table, self.present, *relations))
         return accepted, Decimal(refused), int(number or 0)
 
 

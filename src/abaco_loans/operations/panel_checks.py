@@ -23,6 +23,7 @@ from abaco_loans.portfolio.roll_forward import (
 )
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import filled
+from abaco_loans.tape.tree import later
 
 LISTED_MAX = 10_000
 COLUMNS = ("code", "text", "loan_id", "as_of", "currency", "amount", "amount_reporting")
@@ -71,15 +72,15 @@ def check_panel(
         series: whether loans may be missing at a date (snapshots).
         definition: that of the panel; it says how fast days past due may rise.
     """
-    queries = {(item.code, item.text): transition_query(item, definition) for item in TRANSITIONS}
+    queries = {(item.code, item.text): later(transition_query, item, definition) for item in TRANSITIONS}
     if series:
-        queries[VANISHED] = vanished_query()
+        queries[VANISHED] = later(vanished_query)
     results = []
     with path.open("x", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         if has_payments:
-            results += [_checked(BREAK, breaks_query(), engine, writer.writerows), _continuity(engine)]
+            results += [_checked(BREAK, later(breaks_query), engine, writer.writerows), _continuity(engine)]
         else:
             results += [CheckResult(code=code, text=text, count=None) for code, text in (BREAK, GAP)]
         results += [_checked(name, query, engine, writer.writerows) for name, query in queries.items()]
@@ -88,11 +89,15 @@ def check_panel(
 
 def _checked(name: tuple[str, str], query: exp.Select, engine: Engine, write: Listing) -> CheckResult:
     code, text = name
-    count, amount, _, _ = engine.rows(filled(_SUMS, query=query))[0]
+    count, amount, _, _ = engine.rows(later(_sums_query, query))[0]
     if count:
         rows = engine.rows(query.order_by("as_of", "loan_id").limit(LISTED_MAX))
         write(_listed(code, text, rows))
     return CheckResult(code=code, text=text, count=int(count), amount=amount if count else None)
+
+
+def _sums_query(query: exp.Select) -> exp.Select:
+    return filled(_SUMS, query=query)
 
 
 def _listed(code: str, text: str, rows: list[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
@@ -101,6 +106,6 @@ def _listed(code: str, text: str, rows: list[tuple[object, ...]]) -> Iterator[tu
 
 
 def _continuity(engine: Engine) -> CheckResult:
-    rows = engine.rows(continuity_query())
+    rows = engine.rows(later(continuity_query))
     amount = sum((abs(opening - closing) for _, opening, closing in rows), Decimal(0)) if rows else None
     return CheckResult(code=GAP[0], text=GAP[1], count=len(rows), amount=amount)

@@ -21,6 +21,7 @@ from abaco_loans.portfolio.panel import PANEL
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.calculation import TABLE, Calculation, dimensions_of, snapshot_calculation
 from abaco_loans.tape.template import date_node
+from abaco_loans.tape.tree import created, later
 
 _ALL = "calculations"
 # Rows of the calculation tables that are made at once: some 400 MB of the engine's memory.
@@ -80,14 +81,17 @@ def _calculations(panel: Panel, tape: ReadTape, engine: Engine, days: Sequence[d
         query = calculation.query
         if len(days) == 1:
             query = calculation.query.select(exp.alias_(date_node(days[0]), "as_of"))
-    engine.execute(exp.Create(this=exp.to_table(_ALL), kind="TABLE", expression=query, replace=True))
+    engine.execute(later(created, _ALL, "TABLE", query, True))
     return calculation
 
 
 def _choose(engine: Engine, day: date) -> None:
     """Make the calculation table that of one date."""
-    query = exp.select("*").from_(_ALL).where(exp.column("as_of").eq(date_node(day)))
-    engine.execute(exp.Create(this=exp.to_table(TABLE), kind="VIEW", expression=query, replace=True))
+    engine.execute(later(created, TABLE, "VIEW", later(_at, day), True))
+
+
+def _at(day: date) -> exp.Select:
+    return exp.select("*").from_(_ALL).where(exp.column("as_of").eq(date_node(day)))
 
 
 def _segments(tape: ReadTape, calculation: Calculation, by: Sequence[str]) -> list[str]:

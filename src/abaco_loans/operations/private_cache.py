@@ -8,14 +8,18 @@ quietly, at any point: the next reader finds the old file, the new one, or none.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import stat
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from abaco_loans import __version__
+from abaco_loans.tape.memory import Memory, using
 
 _UNFINISHED = ".new"
 
@@ -52,6 +56,49 @@ def write_cached(path: Path, key: str, body: Any) -> None:
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(text)
         Path(name).replace(path)
+
+
+@contextmanager
+def remembering(folder: Path, secret: bytes) -> Iterator[None]:
+    """Use what was worked out before (`tape.memory`) for the length of the block, then keep what is new.
+
+    What is kept is run as it stands, unlike a release, whose digests are computed anew. So it counts as absent unless
+    it was written by this very code, and by somebody who holds the secret.
+    """
+    path, key = folder / "statements.json", memory_key(secret, running_code())
+    kept = read_cached(path, key)
+    memory = Memory(kept if isinstance(kept, dict) else {})
+    with using(memory):
+        yield
+    if memory.has_new:
+        write_cached(path, key, memory.entries())
+
+
+def memory_key(secret: bytes, code: Sequence[Any]) -> str:
+    """The key under which this code keeps what it remembers; nobody can make it without the secret."""
+    return hmac.new(secret, cache_key("statements", *code).encode("ascii"), hashlib.sha256).hexdigest()
+
+
+def running_code() -> tuple[Any, ...]:
+    """What the code is: size and time of each file of it, and the version of the library that writes the SQL."""
+    from importlib.metadata import version
+
+    root = Path(__file__).parents[1]
+    files = sorted(
+        (os.path.relpath(entry.path, root), about.st_size, about.st_mtime_ns)
+        for entry in _sources(str(root))
+        for about in (entry.stat(),)
+    )
+    return sys.version, version("sqlglot"), str(root), files
+
+
+def _sources(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        for entry in found:
+            if entry.name.endswith(".py"):
+                yield entry
+            elif entry.is_dir() and entry.name != "__pycache__":
+                yield from _sources(entry.path)
 
 
 def _is_private(folder: Path) -> bool:

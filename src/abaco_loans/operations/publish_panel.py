@@ -27,6 +27,7 @@ from abaco_loans.kpi.result import KpiResult, text_of
 from abaco_loans.operations.build_panel import Panel, Span, build_panel
 from abaco_loans.operations.panel_checks import CheckResult, check_panel
 from abaco_loans.operations.panel_series import check_segments, kpi_series
+from abaco_loans.operations.private_cache import remembering
 from abaco_loans.operations.read_series import TapeOptions, read_series
 from abaco_loans.operations.read_tape import ReadTape
 from abaco_loans.operations.record_run import RunRecorder
@@ -41,6 +42,7 @@ from abaco_loans.portfolio.panel import PANEL
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.runs import PANEL_PREFIX, RunRecord
 from abaco_loans.releases.release import Release, run_identity
+from abaco_loans.tape.tree import later
 
 DOCUMENT, FACTS_FILE, LOANS_FILE = "panel.json", "panel_facts.parquet", "panel_loans.parquet"
 SERIES_COLUMNS = (*("kpi_id", "segment", "segment_value", "as_of", "value", "value_exact", "unit", "status", "reason"),)
@@ -88,6 +90,7 @@ def publish_panel(request: PanelRequest, tools: Tools) -> PanelOutcome:
 def _publish_panel(request: PanelRequest, tools: Tools) -> PanelOutcome:
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder(tools.workspace))
+        stack.enter_context(remembering(tools.workspace.cache, tools.key.secret))
         release = tools.workspace.release(request.release)
         engine = tools.open_engine(scratch, [scratch])
         stack.callback(engine.close)
@@ -339,13 +342,16 @@ def _write_series(path: Path, series: Mapping[date, Sequence[KpiResult]]) -> Non
 def write_rows(engine: Engine, out: Path, scratch: Path) -> None:
     """Write every column of the relation ``panel`` to a file of a person's choice, all or nothing."""
     made = scratch / f"asked{out.suffix}"
-    query = exp.select(*_cells(out.suffix)).from_(PANEL)  # in the order of its facts: by loan, then by date
-    engine.write(query, made, out.suffix[1:])
+    engine.write(later(_asked_query, out.suffix), made, out.suffix[1:])
     with world(out):
         part = out.with_name(f".{out.name}.part")
         shutil.copyfile(made, part)
         sync(part)
         part.replace(out)
+
+
+def _asked_query(suffix: str) -> exp.Select:
+    return exp.select(*_cells(suffix)).from_(PANEL)  # in the order of its facts: by loan, then by date
 
 
 def _cells(suffix: str) -> list[exp.Expr]:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine, NotPlain
 from abaco_loans.errors import InputError, InvariantError
 from abaco_loans.operations.judge_rows import FileReport, RowJudge, Warned
@@ -26,6 +24,7 @@ from abaco_loans.tape.layout import choose_mapping
 from abaco_loans.tape.mapping import Mapping, TableMapping
 from abaco_loans.tape.masking import MaskingKey
 from abaco_loans.tape.staged import StagedFile, TextFormat
+from abaco_loans.tape.tree import exp, later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +239,7 @@ def _load_plain(table: Table, mapping: TableMapping, staged: StagedFile, typed: 
         count = engine.load(typed, staged, reading.query, reading.types)
     except NotPlain:
         return None
-    if count and not engine.rows(plain.faults_query(table, mapping, typed)):
+    if count and not engine.rows(later(plain.faults_query, table, mapping, typed)):
         return count
     engine.execute(exp.Drop(tables=[exp.to_table(typed)], kind="TABLE"))
     return None
@@ -257,7 +256,7 @@ def _load_file(
     try:
         count = _load_plain(table, mapping, staged, typed, engine)
         if count is None:
-            query = cells.typed_query(table, mapping, has_line_column=staged.has_line_column)
+            query = later(cells.typed_query, table, mapping, staged.has_line_column)
             count = engine.load(typed, staged, query)
     except NotPlain:
         raw = tape.raws[table.name]
@@ -265,7 +264,7 @@ def _load_file(
             raise
         progress(f"reading {staged.name} again, line by line")
         staged = as_staged(raw, tape.options[table.name], force_rewrite=True)
-        count = engine.load(typed, staged, cells.typed_query(table, mapping, has_line_column=True))
+        count = engine.load(typed, staged, later(cells.typed_query, table, mapping, True))
     if count == 0 and not staged.refused:
         raise InputError(
             "the file has a header and no rows",

@@ -17,6 +17,7 @@ from abaco_loans.tape import servicing
 from abaco_loans.tape.definition import Definition, DpdMethod
 from abaco_loans.tape.panel import FACTS, LOANS, panel_steps
 from abaco_loans.tape.template import date_node, filled
+from abaco_loans.tape.tree import created, later
 
 SERVICING_CHECKS: tuple[tuple[str, str, str], ...] = (
     (
@@ -94,7 +95,7 @@ def is_foreign(engine: Engine, currency: str) -> bool:
 def make_facts(engine: Engine, definition: Definition, dates: Sequence[date], currency: str, *, foreign: bool) -> None:
     """Make the tables `panel.LOANS` and `panel.FACTS` over the relations of `normal_relations`."""
     for name, query in panel_steps(definition, dates, currency, foreign=foreign).items():
-        engine.execute(exp.Create(this=exp.to_table(name), kind="TABLE", expression=query, replace=True))
+        engine.execute(later(created, name, "TABLE", query, True))
 
 
 def make_panel(tape: ReadTape, engine: Engine, definition: Definition, dates: Sequence[date], currency: str) -> None:
@@ -104,7 +105,7 @@ def make_panel(tape: ReadTape, engine: Engine, definition: Definition, dates: Se
     foreign = is_foreign(engine, currency)
     make_facts(engine, definition, dates, currency, foreign=foreign)
     source = PanelSource(facts=FACTS, loans=LOANS, first=None, foreign=foreign, definition=definition)
-    engine.execute(exp.Create(this=exp.to_table(PANEL), kind="VIEW", expression=panel_of(source), replace=True))
+    engine.execute(later(created, PANEL, "VIEW", later(panel_of, source), True))
 
 
 def servicing_warnings(engine: Engine, day: date) -> list[Warned]:

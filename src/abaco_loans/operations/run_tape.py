@@ -20,6 +20,7 @@ from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
 from abaco_loans.operations.begin_run import Begun, begin_run
 from abaco_loans.operations.calculate import Calculated, calculate, choose_date
 from abaco_loans.operations.judge_rows import Warned, over_limit
+from abaco_loans.operations.private_cache import remembering
 from abaco_loans.operations.read_tape import ReadTape, StagedTape, load_tape, stage_tape
 from abaco_loans.operations.record_run import RunRecorder
 from abaco_loans.operations.tools import Records, Tools
@@ -117,6 +118,7 @@ def _run_tape(request: RunRequest, tools: Tools, begun: Begun | None) -> RunOutc
         tools.progress(f"copying {request.path.name}")
         begun = begun or stack.enter_context(begin_run(tools.workspace, request.path))
         scratch = begun.scratch
+        stack.enter_context(remembering(tools.workspace.cache, tools.key.secret))
         release = tools.workspace.release(request.release)
         engine = _LazyEngine(lambda: tools.open_engine(scratch, [scratch]))
         stack.callback(engine.close)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-from sqlglot import exp
 
 from abaco_loans.engines.base import Engine
 from abaco_loans.kpi.result import KpiResult, text_of
@@ -25,6 +23,7 @@ from abaco_loans.tape.calculation import COLUMNS, TABLE
 from abaco_loans.tape.contract import Kind, Table
 from abaco_loans.tape.masking import MaskingKey
 from abaco_loans.tape.staged import StagedFile, TextFormat
+from abaco_loans.tape.tree import exp, later
 
 KPI_COLUMNS = (
     "kpi_id",
@@ -66,18 +65,25 @@ def write_outputs(
         name = "clean" if report.table == "tape" else f"clean_{report.table}"
         table = tape.contract.table(report.table)
         for file_format in formats:
-            columns = [_cell(table, column, file_format) for column in report.present]
-            query = exp.select(*columns).from_(report.accepted_relation).order_by(exp.column("_row"))
+            query = later(_clean_query, table, report.present, report.accepted_relation, file_format)
             engine.write(query, folder / f"{name}.{file_format}", file_format)
             restricted.add(f"{name}.{file_format}")
     if tape.layout != "bucketed":
-        loans = exp.select("*").from_(TABLE).order_by(exp.column("loan_id", quoted=True))
-        engine.write(loans, folder / "loans.parquet", "parquet")
+        engine.write(later(_loans_query), folder / "loans.parquet", "parquet")
         restricted.add("loans.parquet")
     write_quarantine(folder / "quarantine.csv", tape, engine)
     lineage = json.dumps(lineage_of(tape, calculated, key), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "lineage.json").write_text(lineage + "\n", encoding="utf-8")
     return frozenset(restricted)
+
+
+def _clean_query(table: Table, columns: Sequence[str], relation: str, file_format: str) -> exp.Select:
+    cells = (_cell(table, column, file_format) for column in columns)
+    return exp.select(*cells).from_(relation).order_by(exp.column("_row"))
+
+
+def _loans_query() -> exp.Select:
+    return exp.select("*").from_(TABLE).order_by(exp.column("loan_id", quoted=True))
 
 
 def _cell(table: Table, column: str, file_format: str) -> exp.Expr:
@@ -93,26 +99,30 @@ def write_kpis(folder: Path, calculated: Calculated, release: Release, engine: E
         json.dumps(kpis_document(calculated, release), indent=2, ensure_ascii=False) + "\n",
         encoding="utf-8",
     )
+    write_kpi_table(folder, _kpi_rows(calculated, release), engine)
+
+
+def write_kpi_table(folder: Path, rows: Iterable[tuple[object, ...]], engine: Engine) -> None:
+    """``kpis.csv`` and ``kpis.parquet``; rows are as `KPI_COLUMNS`."""
     path = folder / "kpis.csv"
     with path.open("x", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(KPI_COLUMNS)
-        writer.writerows(_kpi_rows(calculated, release))
+        writer.writerows(rows)
     staged = StagedFile(
         name=path.name, path=str(path), format=TextFormat.CSV, sha256="", size_bytes=0, header=KPI_COLUMNS
     )
-    engine.load(
-        "kpi_table",
-        staged,
-        exp.select(*(exp.alias_(exp.cast(exp.column(name), _kpi_type(name)), name) for name in KPI_COLUMNS)).from_(
-            "source"
-        ),
-    )
-    engine.write(
-        exp.select(*KPI_COLUMNS).from_("kpi_table").order_by(exp.column("rowid")),
-        folder / "kpis.parquet",
-        "parquet",
-    )
+    engine.load("kpi_table", staged, later(_typed_kpis_query))
+    engine.write(later(_kpis_query), folder / "kpis.parquet", "parquet")
+
+
+def _typed_kpis_query() -> exp.Select:
+    typed = (exp.alias_(exp.cast(exp.column(name), _kpi_type(name)), name) for name in KPI_COLUMNS)
+    return exp.select(*typed).from_("source")
+
+
+def _kpis_query() -> exp.Select:
+    return exp.select(*KPI_COLUMNS).from_("kpi_table").order_by(exp.column("rowid"))
 
 
 def _kpi_type(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlglot import exp
+from abaco_loans.tape.tree import exp
 
 # Also the wide forms, which some spreadsheets take for the narrow ones.
 _START = r"^[=+@\t\r\n＝＋－＠-]"

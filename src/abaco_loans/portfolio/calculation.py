@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
+from typing import Any
 
 from sqlglot import exp
 
 from abaco_loans.tape.calculation import DIMENSIONS, Calculation, finished, month_end_before
 from abaco_loans.tape.definition import Definition
+from abaco_loans.tape.memory import remembered
 from abaco_loans.tape.template import date_node, filled
+from abaco_loans.tape.tree import later
 
 _PERIOD = (
     "opening_outstanding_usd",
@@ -74,6 +78,26 @@ def panel_calculation(
         days: dates of the panel, either all or none of which have the month end before them in ``starts``.
         starts: the dates at which the panel's periods begin.
     """
+    given = tuple(present), definition, tuple(days), tuple(starts)
+    found = remembered(_columns, *given)
+    return Calculation(query=later(_query, *given), columns=tuple(found["columns"]), absent=found["absent"])
+
+
+def _columns(
+    present: Sequence[str], definition: Definition, days: Sequence[date], starts: Sequence[date]
+) -> dict[str, Any]:
+    made = _calculation(present, definition, days, starts)
+    return {"columns": list(made.columns), "absent": dict(made.absent)}
+
+
+def _query(present: Sequence[str], definition: Definition, days: Sequence[date], starts: Sequence[date]) -> exp.Select:
+    return _calculation(present, definition, days, starts).query
+
+
+@lru_cache(maxsize=4)
+def _calculation(
+    present: Sequence[str], definition: Definition, days: Sequence[date], starts: Sequence[date]
+) -> Calculation:
     month_starts = [month_end_before(day) for day in days]
     state = filled(
         _CALCULATION,

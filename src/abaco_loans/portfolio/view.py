@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from abaco_loans.portfolio.policy import Policy
 from abaco_loans.tape.definition import Definition
+
+if TYPE_CHECKING:  # it reads what people write, and so needs pydantic
+    from abaco_loans.portfolio.policy import Policy
 
 PANEL = "panel"
 DIGITS = 28

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from sqlglot import exp
-
 from abaco_loans.tape.contract import Contract, Kind, Table
 from abaco_loans.tape.definition import Boundary, Definition, Restructured
 from abaco_loans.tape.template import date_node, filled, number_node, with_columns
+from abaco_loans.tape.tree import exp, later
 
 TABLE = "calculation"
 BUCKET_EDGES = (0, 7, 30, 60, 90)
@@ -112,25 +111,25 @@ def not_borne(layout: str, definition: Definition) -> str:
 
 
 def bucketed_calculation(
-    relation: str, table: Table, present: Sequence[str], definition: Definition, day: date
+    relation: str, table: Table, present: Sequence[str], definition: Definition, day: date | None
 ) -> Calculation:
-    """The calculation table of a bucketed tape: its own columns at ``day``."""
+    """The calculation table of a bucketed tape: its own columns at ``day``; None: of all rows."""
     reason = not_borne("bucketed", definition)
     wanted = [column for column in table.columns if column.name in present and column.name in COLUMNS]
     risky = set(BY_DAYS)
     kept = [column.name for column in wanted if not (reason and column.name in risky)]
     absent = dict.fromkeys(COLUMNS, "a bucketed tape does not have it")
     absent.update({name: reason for name in risky if reason})
-    query = (
-        exp.select(*(exp.column(name, quoted=True) for name in kept))
-        .from_(relation)
-        .where(exp.column("measurement_date", quoted=True).eq(date_node(day)))
-    )
     return Calculation(
-        query=query,
+        query=later(_bucketed_query, relation, tuple(kept), day),
         columns=tuple(kept),
         absent={name: why for name, why in absent.items() if name not in kept},
     )
+
+
+def _bucketed_query(relation: str, kept: Sequence[str], day: date | None) -> exp.Select:
+    query = exp.select(*(exp.column(name, quoted=True) for name in kept)).from_(relation)
+    return query if day is None else query.where(exp.column("measurement_date", quoted=True).eq(date_node(day)))
 
 
 _STATE = {
@@ -157,6 +156,7 @@ _STATE = {
     "cash_available_usd": "DECIMAL(18,4)",
 }
 
+# A product of wide decimals is the dearest thing here, so what is in reporting currency is not multiplied by 1.
 _SNAPSHOT = """
 WITH rows AS (:rows), priced AS (
   SELECT *, CAST(CASE WHEN currency = :reporting THEN 1 ELSE fx_rate END AS DECIMAL(38,8)) AS rate,
@@ -169,8 +169,8 @@ WITH rows AS (:rows), priced AS (
               ELSE days_past_due > :write_off_after END AS lost
   FROM priced
 ), valued AS (
-  SELECT *, CASE WHEN repaid OR lost THEN 0 ELSE CAST(outstanding_principal * rate AS DECIMAL(18,4)) END
-              AS balance_usd,
+  SELECT *, CASE WHEN repaid OR lost THEN 0 WHEN currency = :reporting THEN outstanding_principal
+              ELSE CAST(outstanding_principal * rate AS DECIMAL(18,4)) END AS balance_usd,
          CASE WHEN lost THEN CAST(CASE WHEN written_off_balance > 0 THEN written_off_balance
               ELSE outstanding_principal END * rate AS DECIMAL(18,4)) ELSE 0 END AS lost_usd
   FROM ended

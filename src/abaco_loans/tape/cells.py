@@ -12,13 +12,12 @@ import re
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence
 
-from sqlglot import exp
-
 from abaco_loans.tape import reasons
 from abaco_loans.tape.contract import Column, Kind, Severity, Table
 from abaco_loans.tape.expression import column_names, row_expression
 from abaco_loans.tape.mapping import Field, Formats, TableMapping, Unit
 from abaco_loans.tape.staged import LINE_COLUMN
+from abaco_loans.tape.tree import exp
 
 SOURCE = "source"
 RAW_COLUMN = "_raw"
@@ -29,7 +28,7 @@ _TRUE = ("true", "t", "yes", "y", "1", "si", "sí")
 _FALSE = ("false", "f", "no", "n", "0")
 
 
-def typed_query(table: Table, mapping: TableMapping, *, has_line_column: bool = False) -> exp.Select:
+def typed_query(table: Table, mapping: TableMapping, has_line_column: bool = False) -> exp.Select:
     """The query that types ``table`` from the relation ``source``, whose columns are all text.
 
     The result has the contract's columns that the mapping has, then ``_rounded`` (number of rounded cells,

@@ -9,49 +9,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from functools import cache
 
 from abaco_loans.errors import ConfigError
 from abaco_loans.nearest import nearest
+from abaco_loans.tape.tree import exp
 
 LENGTH_MAX = 4_000
 _DEPTH_MAX = 60
 _NODES_MAX = 600
 _NUMBER = re.compile(r"[0-9]+([.][0-9]*)?|[.][0-9]+")
 
-ROW_NODES: tuple[type[exp.Expr], ...] = (
-    exp.Column,
-    exp.Identifier,
-    exp.Literal,
-    exp.Boolean,
-    exp.Null,
-    exp.Paren,
-    exp.Neg,
-    exp.Add,
-    exp.Sub,
-    exp.Mul,
-    exp.EQ,
-    exp.NEQ,
-    exp.GT,
-    exp.GTE,
-    exp.LT,
-    exp.LTE,
-    exp.Is,
-    exp.Between,
-    exp.In,
-    exp.And,
-    exp.Or,
-    exp.Not,
-    exp.Case,
-    exp.If,
-    exp.Coalesce,
-    exp.Abs,
-    exp.Least,
-    exp.Greatest,
-)
+
+@cache
+def row_nodes() -> tuple[type[exp.Expr], ...]:
+    """What an expression over the columns of one row may be made of."""
+    return (
+        exp.Column,
+        exp.Identifier,
+        exp.Literal,
+        exp.Boolean,
+        exp.Null,
+        exp.Paren,
+        exp.Neg,
+        exp.Add,
+        exp.Sub,
+        exp.Mul,
+        exp.EQ,
+        exp.NEQ,
+        exp.GT,
+        exp.GTE,
+        exp.LT,
+        exp.LTE,
+        exp.Is,
+        exp.Between,
+        exp.In,
+        exp.And,
+        exp.Or,
+        exp.Not,
+        exp.Case,
+        exp.If,
+        exp.Coalesce,
+        exp.Abs,
+        exp.Least,
+        exp.Greatest,
+    )
 
 
 def parse_allowed(text: str, *, allowed: tuple[type[exp.Expr], ...], code: str, where: str) -> exp.Expr:
@@ -68,6 +70,9 @@ def parse_allowed(text: str, *, allowed: tuple[type[exp.Expr], ...], code: str, 
             hint="split it into several",
         )
     _refuse_depth(text, code, where)
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
     try:
         tokens = sqlglot.tokenize(text, read="duckdb")
         for token in tokens:
@@ -163,7 +168,7 @@ def row_expression(text: str, *, columns: Collection[str], code: str, where: str
     Raises:
         ConfigError: with ``code``, when it holds anything that is not allowed or a column not in ``columns``.
     """
-    tree = parse_allowed(text, allowed=ROW_NODES, code=code, where=where)
+    tree = parse_allowed(text, allowed=row_nodes(), code=code, where=where)
     for column in tree.find_all(exp.Column):
         if column.table or column.name not in columns:
             raise ConfigError(

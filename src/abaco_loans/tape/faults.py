@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlglot import exp
-
 from abaco_loans.tape import reasons, rows
 from abaco_loans.tape.staged import LINE_COLUMN, StagedFile, TextFormat
+from abaco_loans.tape.tree import exp
 
 _PARTS = ("code", "column_name", "value")
 

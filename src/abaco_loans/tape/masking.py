@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
-from sqlglot import exp
+from abaco_loans.tape.tree import exp
 
 _BLOCK = 64
 _HEX_DIGITS = 32

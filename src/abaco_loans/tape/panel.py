@@ -2,7 +2,6 @@
 
 Every rule is a row of DEFINITIONS, "The loan at a date D". The facts are one row a loan and date from disbursement
 on; the events are one row a loan. Amounts are in loan currency unless the name ends in ``_usd`` (reporting currency).
-All in SQL, no loops.
 
 Invariants (held by tests): covered and due are cumulative; allocation is FIFO by due date; dust and repaid
 loans have DPD 0 and are not written off; outstanding + written_off_balance + dust_forgiven =
@@ -17,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 
 from sqlglot import exp
 
 from abaco_loans.tape.definition import Cover, Definition, WriteOff
 from abaco_loans.tape.dpd_method import days_past_due
 from abaco_loans.tape.template import date_node, expression, filled, number_node
+from abaco_loans.tape.tree import later
 
 RUNNING, OWED, LATE, EVENTS = "servicing_running", "servicing_owed", "servicing_late", "servicing_events"
 STANDING, CHANCES, UNPAID, HELD = "servicing_standing", "servicing_chances", "servicing_unpaid", "servicing_held"
@@ -369,14 +370,20 @@ _PRICED = {
 
 
 def panel_steps(
-    definition: Definition, dates: Sequence[date], reporting_currency: str, *, foreign: bool
+    definition: Definition, dates: Sequence[date], currency: str, *, foreign: bool
 ) -> dict[str, exp.Select]:
-    """The relations to make, in order, over those of `servicing.normal_views`; the last one holds the facts.
+    """The relations of `panel_step`, in the order in which they are made; the last one holds the facts."""
+    return {name: later(panel_step, name, definition, tuple(dates), currency, foreign) for name in STEPS}
+
+
+def panel_step(
+    name: str, definition: Definition, dates: tuple[date, ...], reporting_currency: str, foreign: bool
+) -> exp.Select:
+    """One of the relations to make, over those of `servicing.normal_views` and the ones made before it.
 
     Args:
         definition: the parameters in force.
         dates: ascending; the period of each begins after the one before (of the first: after the month end before).
-        reporting_currency: ISO code.
         foreign: whether a loan is in another currency; only then the facts have the columns ``*_usd`` and ``rate``.
 
     `FACTS`, one row a loan and date: cumulative ``disbursed, principal_paid``; ``outstanding_principal,
@@ -388,26 +395,19 @@ def panel_steps(
     default. Events, a ``sticky`` write-off by days, and whether a payment came while the loan was written off are
     counted rolling, whatever the method. ``days_past_due`` is NULL where the method does not count the loan.
     """
-    values = _values(definition, dates, reporting_currency)
-    facts = filled(_FACTS, **values)
-    if foreign:
+    made = filled(_TEXTS[STEPS.index(name)], **_values(definition, dates, reporting_currency))
+    if name == FACTS and foreign:
         more = (exp.alias_(expression(sql), name) for name, sql in _PRICED.items())
-        facts = facts.join("priced", on=expression(_PRICED_JOIN), join_alias="p").select(*more, copy=False)
-    return {
-        RUNNING: filled(_RUNNING, **values),
-        OWED: filled(_OWED, **values),
-        LATE: filled(_LATE, **values),
-        EVENTS: filled(_EVENTS, **values),
-        LOANS: filled(_LOANS),
-        STANDING: filled(_STANDING, **values),
-        CHANCES: filled(_CHANCES, **values),
-        UNPAID: filled(_UNPAID, **values),
-        HELD: filled(_HELD, **values),
-        FACTS: facts,
-    }
+        made = made.join("priced", on=expression(_PRICED_JOIN), join_alias="p").select(*more, copy=False)
+    return made
 
 
-def _values(definition: Definition, dates: Sequence[date], reporting_currency: str) -> dict[str, exp.Expr]:
+STEPS = (RUNNING, OWED, LATE, EVENTS, LOANS, STANDING, CHANCES, UNPAID, HELD, FACTS)
+_TEXTS = (_RUNNING, _OWED, _LATE, _EVENTS, _LOANS, _STANDING, _CHANCES, _UNPAID, _HELD, _FACTS)
+
+
+@lru_cache(maxsize=4)
+def _values(definition: Definition, dates: tuple[date, ...], reporting_currency: str) -> dict[str, exp.Expr]:
     total = definition.cover is Cover.TOTAL_DUE
     paid = expression("SELECT m.principal + m.interest + m.fees + m.taxes + m.other" if total else "SELECT m.principal")
     due = expression("SELECT s.principal + s.interest + s.fees + s.taxes + s.other" if total else "SELECT s.principal")

@@ -13,12 +13,11 @@ from collections.abc import Mapping as MappingType
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlglot import exp
-
 from abaco_loans.tape import cells
 from abaco_loans.tape.contract import Column, Kind, Severity, Table
 from abaco_loans.tape.mapping import Formats, TableMapping, Unit
 from abaco_loans.tape.staged import StagedFile, TextFormat
+from abaco_loans.tape.tree import exp, later
 
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _WHOLE = "-?[0-9]{1,18}"
@@ -51,7 +50,7 @@ def plain_reading(table: Table, mapping: TableMapping, staged: StagedFile) -> Pl
     return PlainReading(
         line=re.escape(staged.delimiter).join(parts),
         types={source: cells.sql_type(column) for source, column in columns.items()},
-        query=_query(columns),
+        query=later(_query, columns),
     )
 
 

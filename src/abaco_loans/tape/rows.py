@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlglot import exp
-
-from abaco_loans.tape.cells import RAW_COLUMN
-from abaco_loans.tape.contract import Table
+from abaco_loans.tape.cells import RAW_COLUMN, rules_in_force
+from abaco_loans.tape.contract import Severity, Table
 from abaco_loans.tape.expression import row_expression
 from abaco_loans.tape.template import number_node
+from abaco_loans.tape.tree import exp
 
 DUPLICATE, CONFLICT = "duplicate", "conflict"
 
@@ -175,6 +174,29 @@ def refused_query(relation: str, columns: Sequence[str], left_out: str | None) -
     )
 
 
+def has_amount(table: Table, present: Sequence[str]) -> bool:
+    """Whether the tape has what a row is measured by."""
+    return amount_expression(table, present) is not None
+
+
+def total_query(table: Table, present: Sequence[str], relation: str) -> exp.Select:
+    """What the rows of a relation are worth; the table `has_amount`."""
+    return exp.select(_total(table, present)).from_(relation)
+
+
+def measured_query(table: Table, present: Sequence[str], relation: str, issues: str) -> exp.Select:
+    """What refused rows are worth, and how many of them cannot be measured."""
+    amount = amount_expression(table, present)
+    assert amount is not None
+    unmeasured = unmeasured_condition(table, amount, issues)
+    count = exp.Sum(this=exp.case().when(unmeasured, number_node(1)).else_(number_node(0)))
+    return exp.select(_total(table, present), count).from_(relation)
+
+
+def _total(table: Table, present: Sequence[str]) -> exp.Expr:
+    return exp.func("COALESCE", exp.Sum(this=amount_expression(table, present)), number_node(0))
+
+
 def amount_expression(table: Table, present: Sequence[str]) -> exp.Expr | None:
     """What a row is worth, by the contract's measures in their order; None when the tape has none of them."""
     measures = []
@@ -201,8 +223,28 @@ def unmeasured_condition(table: Table, amount: exp.Expr, issues: str) -> exp.Exp
     return exp.and_(_is_null(amount), exp.In(this=exp.column("_row"), query=faulty.subquery()))
 
 
-def broken_count(condition: exp.Expr) -> exp.Expr:
-    """The number of rows in which a condition surely does not hold."""
+def unreadable_query(relation: str) -> exp.Select:
+    """How many rows cannot be read, and how many cells were rounded."""
+    return exp.select(exp.Count(this=exp.column(RAW_COLUMN)), exp.Sum(this=exp.column("_rounded"))).from_(relation)
+
+
+def verdicts_query(left_out: str) -> exp.Select:
+    """How many rows are left out, by verdict."""
+    return exp.select("verdict", exp.Count(this=exp.Star())).from_(left_out).group_by("verdict")
+
+
+def warning_codes(table: Table, present: Sequence[str]) -> list[str]:
+    """The rules that warn and whose columns the source has, in the order of `broken_query`."""
+    return [code for code, _, _ in rules_in_force(table, dict.fromkeys(present), Severity.WARNING)]
+
+
+def broken_query(table: Table, present: Sequence[str], relation: str) -> exp.Select:
+    """In how many rows each of the `warning_codes` surely does not hold."""
+    found = rules_in_force(table, dict.fromkeys(present), Severity.WARNING)
+    return exp.select(*(_broken_count(tree) for _, _, tree in found)).from_(relation)
+
+
+def _broken_count(condition: exp.Expr) -> exp.Expr:
     return exp.func(
         "COALESCE",
         exp.Sum(this=exp.case().when(exp.Not(this=exp.Paren(this=condition)), number_node(1)).else_(number_node(0))),

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-import sqlglot
-from sqlglot import exp
-
 from abaco_loans.errors import InvariantError
+from abaco_loans.tape.tree import exp
 
 
 def filled(text: str, **values: exp.Expr) -> exp.Select:
     """The query in ``text`` (DuckDB's dialect) with every ``:name`` replaced by a copy of ``values[name]``."""
+    import sqlglot
+
     tree = sqlglot.parse_one(text, read="duckdb")
     missing: set[str] = set()
 
