@@ -13,13 +13,16 @@ from typing import TypeAlias
 
 import pytest
 
-from abaco_loans.clock import FixedClock
+from abaco_loans.clock import FixedClock, SystemClock
 from abaco_loans.records.runs import KpiRow, RowCounts, RunFinish, RunStart
+from abaco_loans.records.schema import metadata
+from abaco_loans.records.shadows import NewSeal, ShadowPlan
 from abaco_loans.records.store import Store, open_store
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
 Child: TypeAlias = Callable[[Callable[[], None]], int]
+Sweep: TypeAlias = Callable[[Callable[[Store], object], Callable[[Store], object]], None]
 
 
 @pytest.fixture
@@ -28,13 +31,25 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'abaco.db'}"
+
+
+@pytest.fixture
+def url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 @pytest.fixture
 def store(url: str, clock: FixedClock) -> Iterator[Store]:
     with open_store(url, clock=clock, actor="ana") as made:
+        yield made
+
+
+@pytest.fixture
+def file_store(sqlite_url: str, clock: FixedClock) -> Iterator[Store]:
+    """A store on SQLite, also where ``store`` is on each database in turn."""
+    with open_store(sqlite_url, clock=clock, actor="ana") as made:
         yield made
 
 
@@ -96,6 +111,106 @@ def kpi() -> Callable[..., KpiRow]:
         )
 
     return make
+
+
+@pytest.fixture
+def shadow_plan() -> Callable[..., ShadowPlan]:
+    def make(shadow_id: str = "s1", *, candidate: str = "v2", tape: str = "e" * 64, baseline: str = "m1") -> ShadowPlan:
+        return ShadowPlan(
+            shadow_id=shadow_id,
+            baseline="v1",
+            candidate=candidate,
+            baseline_meaning=baseline,
+            candidate_meaning="m2",
+            tape_sha256=tape,
+            tape_name="tape.csv",
+            as_of=date(2026, 3, 31),
+            repeats=2,
+            gates_digest="g1",
+            expected_digest="x1",
+        )
+
+    return make
+
+
+@pytest.fixture
+def new_seal() -> Callable[..., NewSeal]:
+    def make(gates: str = "g1", *loosened: str, candidate: str = "v2", expected: str = "x1") -> NewSeal:
+        return NewSeal(
+            candidate=candidate,
+            gates_digest=gates,
+            expected_digest=expected,
+            gates=f"# {gates}\ntapes_min: 3\n",
+            expected="expected: []\n",
+            loosened=loosened,
+        )
+
+    return make
+
+
+@pytest.fixture
+def clean() -> Callable[[Store], None]:
+    """Drops all tables, from a server that other tests use next."""
+
+    def drop(store: Store) -> None:
+        with store._database.write() as connection:
+            for name in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
+                connection.rows(f"DROP TABLE {name}")
+
+    return drop
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url_of_each(request: pytest.FixtureRequest, sqlite_url: str, clean: Callable[[Store], None]) -> Iterator[str]:
+    """A file, then a server, which is left empty."""
+    if request.param == "sqlite":
+        yield sqlite_url
+        return
+    server: str = request.getfixturevalue("postgres_url")
+    yield server
+    with open_store(server, clock=SystemClock(), actor="ana") as left:
+        clean(left)
+
+
+@pytest.fixture
+def kill_between(sqlite_url: str, clock: FixedClock, in_child: Child, outcome: Callable[[int], int]) -> Sweep:
+    """Makes a call in children of its own, killed before each of its statements in turn, and at last left alone.
+
+    What a killed one leaves must be what was there before, and whole. On SQLite.
+    """
+
+    def work(call: Callable[[Store], object], point: int) -> None:
+        with open_store(sqlite_url, clock=clock, actor="ana") as store:
+            statement = 0
+
+            def die(*_: object) -> None:
+                nonlocal statement
+                statement += 1
+                if statement == point:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            (handle,) = store._database._idle
+            handle.set_trace_callback(die)  # before each statement, COMMIT too
+            call(store)
+
+    def sweep(call: Callable[[Store], object], seen: Callable[[Store], object]) -> None:
+        with open_store(sqlite_url, clock=clock, actor="ana") as store:
+            before = store.head(), seen(store)
+        point = 0
+        while True:
+            point += 1
+            code = outcome(in_child(lambda point=point: work(call, point)))  # type: ignore[misc]
+            with open_store(sqlite_url, clock=clock, actor="ana") as store:
+                assert store.verify().ok
+                assert store.faults() == ()
+                if code == 0:
+                    assert store.head().count > before[0].count
+                    break
+                assert code == -signal.SIGKILL
+                assert (store.head(), seen(store)) == before
+        assert point > 5
+
+    return sweep
 
 
 @pytest.fixture

@@ -11,25 +11,18 @@ import pytest
 from abaco_loans.clock import FixedClock, SystemClock
 from abaco_loans.errors import WorldError
 from abaco_loans.records.ledger import NewEvent
-from abaco_loans.records.ledger_table import append
+from abaco_loans.records.ledger_table import append, read_head
 from abaco_loans.records.runs import KpiRow, QuarantineCount, RunFinish, RunStart
-from abaco_loans.records.schema import metadata
 from abaco_loans.records.store import Store, open_store
 
 NOTE = NewEvent(action="noted", subject="s", payload={})
 
 
 @pytest.fixture
-def store(clock: FixedClock, postgres_url: str) -> Iterator[Store]:
+def store(clock: FixedClock, postgres_url: str, clean: Callable[[Store], None]) -> Iterator[Store]:
     with open_store(postgres_url, clock=clock, actor="ana", timeout_s=0.5) as made:
         yield made
         clean(made)
-
-
-def clean(store: Store) -> None:
-    with store._database.write() as connection:
-        for name in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
-            connection.rows(f"DROP TABLE {name}")
 
 
 def test_a_run_and_its_ledger(
@@ -58,6 +51,15 @@ def test_two_processes_append_without_a_fork(
     assert (store.verify().ok, store.head().count) == (True, 60)
 
 
+def test_what_a_reader_sees_does_not_move(store: Store, postgres_url: str, clock: FixedClock) -> None:
+    """Else a row and the event that tells of it, read one after the other, look like damage."""
+    with open_store(postgres_url, clock=clock, actor="bob") as other, store._database.read() as connection:
+        assert read_head(connection)[0] == 0
+        other.append([NOTE])
+        assert read_head(connection)[0] == 0
+    assert store.head().count == 1
+
+
 def test_another_writer_is_waited_for_and_told(store: Store, postgres_url: str, clock: FixedClock) -> None:
     with (
         open_store(postgres_url, clock=clock, actor="bob") as other,
@@ -83,7 +85,10 @@ def test_a_server_that_goes_away_in_a_transaction(store: Store) -> None:
 
 
 def test_two_processes_make_the_schema_once(
-    postgres_url: str, in_child: Callable[[Callable[[], None]], int], outcome: Callable[[int], int]
+    postgres_url: str,
+    in_child: Callable[[Callable[[], None]], int],
+    outcome: Callable[[int], int],
+    clean: Callable[[Store], None],
 ) -> None:
     def work() -> None:
         open_store(postgres_url, clock=SystemClock(), actor="x").close()

@@ -6,7 +6,6 @@ import contextlib
 import os
 import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,9 @@ import pytest
 from abaco_loans.clock import FixedClock, SystemClock
 from abaco_loans.errors import ConfigError, WorldError
 from abaco_loans.records.ledger import NewEvent
+from abaco_loans.records.migrations import HEAD
 from abaco_loans.records.runs import KpiRow, RunFinish, RunStart
+from abaco_loans.records.shadows import NewSeal, ShadowPlan
 from abaco_loans.records.store import Store, journal_mode_for, open_store
 
 Start = Callable[..., RunStart]
@@ -71,7 +72,7 @@ def test_the_file_is_kept_as_the_version_needs(
     with open_store(url, clock=clock, actor="ana") as store:
         said = store.facts()
         assert (said.journal, said.synchronous, said.wal_reset_bug) == facts
-        assert said.revision == "0001"
+        assert said.revision == HEAD
         store.append([NOTE])
 
 
@@ -151,56 +152,51 @@ def test_locked_is_told_after_a_bounded_wait(url: str, clock: FixedClock, store:
         second.append([NOTE])
 
 
-@pytest.mark.parametrize("call", ["start", "finish", "refuse", "fail"])
+def seen(store: Store) -> tuple[object, ...]:
+    shadows = store.shadow_reader
+    return store.reader.get("r1"), shadows.list(), shadows.seals("v2")
+
+
+@pytest.mark.parametrize(
+    ("call", "events"),
+    [("start", 2), ("finish", 2), ("refuse", 2), ("fail", 2), ("plan", 2), ("judge", 2), ("seal", 1), ("approve", 1)],
+)
 def test_killed_between_any_two_statements_leaves_both_or_neither(
     call: str,
+    events: int,
     url: str,
     clock: FixedClock,
     run_start: Start,
     run_finish: RunFinish,
     kpi: Kpi,
-    in_child: Child,
-    outcome: Outcome,
+    shadow_plan: Callable[..., ShadowPlan],
+    new_seal: Callable[..., NewSeal],
+    kill_between: Callable[[Callable[[Store], object], Callable[[Store], object]], None],
 ) -> None:
-    with open_store(url, clock=clock, actor="ana") as store:
+    with open_store(url, clock=clock, actor="bob") as store:
         if call != "start":
             store.writer.start(run_start())
-        before = (store.head(), store.reader.get("r1"))
+        store.shadow_writer.plan(shadow_plan("s1"))
+        store.shadow_writer.seal(new_seal("g1", "tapes_min"))
+        count = store.head().count
 
-    def work(point: int) -> None:
-        with open_store(url, clock=clock, actor="ana") as store:
-            seen = 0
-
-            def die(*_: object) -> None:
-                nonlocal seen
-                seen += 1
-                if seen == point:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            (handle,) = store._database._idle
-            handle.set_trace_callback(die)  # before each statement, COMMIT too
-            moves: dict[str, Callable[[], object]] = {
-                "start": lambda: store.writer.start(run_start(), [NOTE]),
-                "finish": lambda: store.writer.finish("r1", run_finish, [kpi()], events=[NOTE]),
-                "refuse": lambda: store.writer.refuse("r1", {"code": "X"}, events=[NOTE]),
-                "fail": lambda: store.writer.fail("r1", {"code": "X"}, [NOTE]),
-            }
-            moves[call]()
-
-    point = 0
-    while True:
-        point += 1
-        code = outcome(in_child(lambda point=point: work(point)))  # type: ignore[misc]
-        with open_store(url, clock=clock, actor="ana") as store:
-            assert store.verify().ok
-            assert store.faults() == ()
-            if code == 0:
-                break
-            assert code == -signal.SIGKILL
-            assert (store.head(), store.reader.get("r1")) == before
-    assert point > 5
+    moves: dict[str, Callable[[Store], object]] = {
+        "start": lambda store: store.writer.start(run_start(), [NOTE]),
+        "finish": lambda store: store.writer.finish("r1", run_finish, [kpi()], events=[NOTE]),
+        "refuse": lambda store: store.writer.refuse("r1", {"code": "X"}, events=[NOTE]),
+        "fail": lambda store: store.writer.fail("r1", {"code": "X"}, [NOTE]),
+        "plan": lambda store: store.shadow_writer.plan(shadow_plan("s2"), [NOTE]),
+        "judge": lambda store: store.shadow_writer.finish(
+            "s1", verdict="pass", dry_run=False, report_sha256="r", events=[NOTE]
+        ),
+        "seal": lambda store: store.shadow_writer.seal(new_seal("g2")),
+        "approve": lambda store: store.shadow_writer.approve(
+            "v2", gates_digest="g1", expected_digest="x1", reason="agreed"
+        ),
+    }
+    kill_between(moves[call], seen)
     with open_store(url, clock=clock, actor="ana") as store:
-        assert store.head().count == before[0].count + 2
+        assert store.head().count == count + events
 
 
 # --- what the disk does ---

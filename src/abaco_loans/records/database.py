@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -121,7 +122,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads; what it sees does not move (on SQLite)."""
+        """A transaction that only reads; what it sees does not move."""
         with self._transaction(writes=False) as connection:
             yield connection
 
@@ -151,7 +152,8 @@ class Database:
     def begin(self, handle: Handle, *, writes: bool) -> Connection:
         """Begin a transaction on a connection of the driver; whoever asks must end it."""
         connection = Connection(handle, self.backend)
-        connection.rows(statements.BEGIN_TO_WRITE[self.backend] if writes else statements.BEGIN_TO_READ)
+        begin = statements.BEGIN_TO_WRITE if writes else statements.BEGIN_TO_READ
+        connection.rows(begin[self.backend])
         if writes and self.backend == "postgresql":
             connection.rows(statements.WAIT_AT_MOST, wait=f"{int(self.timeout_s * 1000)}ms")
             connection.rows(statements.WRITE_ALONE, key=_ADVISORY_KEY)
@@ -182,6 +184,45 @@ class Database:
                 return handle
         return self.connect()
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the database as it stands at one moment into a new file, readable by its owner only; SQLite only.
+
+        Raises:
+            InvariantError: the database is on a server, or the file is there already.
+            WorldError: REC-101 a writer was in the way for too long; REC-10x reading or writing failed.
+        """
+        if self.path is None or path.exists():
+            raise InvariantError("only SQLite is copied, and only into a new file")
+        until = time.monotonic() + self.timeout_s
+
+        def in_time(status: int, left: int, total: int) -> None:
+            # The copy itself would wait for a writer for ever.
+            if status != sqlite3.SQLITE_DONE and time.monotonic() > until:
+                raise WorldError(
+                    f"the records are locked: another process has been writing for more than {self.timeout_s:g} s",
+                    code="REC-101",
+                    where=self.where,
+                    hint="wait for it and try again; `abaco runs list` shows what is running",
+                )
+
+        _make_private(path)
+        with self.translated(), closing(self.connect()) as source:
+            try:
+                with closing(sqlite3.connect(path, isolation_level=None)) as target:
+                    source.backup(target, progress=in_time)
+            except sqlite3.Error as error:
+                code, what, hint = _sqlite_failure(error, path, self.timeout_s)
+                raise WorldError(what, code=code, where=str(path), hint=hint) from error
+
+    @contextmanager
+    def standing(self) -> Iterator[Database]:
+        """The database as it stands now, to be read only: all that is read of it is of the same moment.
+
+        One transaction, so a long look keeps writers of SQLite out: there, look at a copy.
+        """
+        with self.read() as connection:
+            yield _Standing(self, connection)
+
     @contextmanager
     def translated(self) -> Iterator[None]:
         """Turns the driver's failures into ours."""
@@ -198,6 +239,22 @@ class Database:
         else:
             code, what, hint = _postgres_failure(error, self.timeout_s)
         return WorldError(what, code=code, where=self.where, hint=hint)
+
+
+class _Standing(Database):
+    """A database all of whose reading happens in one transaction of another one's."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self.timeout_s, self.backend = database.timeout_s, database.backend
+        self.path, self.where = database.path, database.where
+        self._idle = []
+        self._connection = connection
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        if writes:
+            raise InvariantError("what stands still is only read")
+        yield self._connection
 
 
 def _make_private(path: Path) -> None:

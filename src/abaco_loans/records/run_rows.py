@@ -10,11 +10,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from abaco_loans.errors import InvariantError
+from abaco_loans.errors import InvariantError, WorldError
 from abaco_loans.records.ledger_table import moment
 from abaco_loans.records.runs import (
     KpiRow,
     QuarantineCount,
+    ReleaseRow,
     RowCounts,
     RunRecord,
     RunStart,
@@ -104,6 +105,16 @@ def record(row: Mapping[Any, Any]) -> RunRecord:
     )
 
 
+def release(row: Mapping[Any, Any]) -> ReleaseRow:
+    """A row of `releases` as a release."""
+    first, recorded = row["first_run_at"], row["recorded_at"]
+    times = {
+        "first_run_at": datetime.fromisoformat(first) if first else None,
+        "recorded_at": datetime.fromisoformat(recorded),
+    }
+    return ReleaseRow(**{**row} | times)
+
+
 def value(row: Mapping[Any, Any]) -> KpiRow:
     """A row of `kpi_values` as a value."""
     texts: dict[str, Any] = {name: row[name] for name in VALUE_SEALED}
@@ -140,6 +151,16 @@ def json_text(value: Any) -> str:
 def seal(row: Mapping[Any, Any], names: Iterable[str]) -> str:
     """The hash of the named columns of a row."""
     return hashlib.sha256(json_text([row[name] for name in names]).encode()).hexdigest()
+
+
+def damaged(what: str, where: str) -> WorldError:
+    """The failure of what does not match its seal, or the ledger."""
+    return WorldError(
+        f"{what}: what is stored is not what was written",
+        code="REC-105",
+        where=where,
+        hint="run `abaco audit verify`, then restore a backup or run the tape again in a new workspace",
+    )
 
 
 def counts_digest(rows: Iterable[Mapping[str, Any]]) -> str:

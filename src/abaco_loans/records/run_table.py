@@ -19,6 +19,7 @@ from abaco_loans.records.runs import (
     STATE_ACTIONS,
     KpiRow,
     QuarantineCount,
+    ReleaseRow,
     RowCounts,
     RunFinish,
     RunRecord,
@@ -105,6 +106,12 @@ class SqlRunReader:
         counts = (run_rows.count(row) for row in rows)
         return tuple(sorted(counts, key=lambda count: (count.file, count.column, count.code)))
 
+    def releases(self) -> tuple[ReleaseRow, ...]:
+        """Every release that was recorded (mappings are none), by name."""
+        with self._database.read() as connection:
+            rows = connection.rows(statements.RELEASES)
+        return tuple(run_rows.release(row) for row in rows)
+
     def faults(self) -> tuple[str, ...]:
         """Every run whose record, values or counts are not what was written; all runs are read."""
         with self._database.read() as connection:
@@ -136,12 +143,7 @@ class SqlRunReader:
         return run_rows.value(row)
 
     def _damaged(self, what: str) -> WorldError:
-        return WorldError(
-            f"{what}: what is stored is not what was written",
-            code="REC-105",
-            where=self._database.where,
-            hint="run `abaco audit verify`, then restore a backup or run the tape again in a new workspace",
-        )
+        return run_rows.damaged(what, self._database.where)
 
 
 class SqlRunWriter:

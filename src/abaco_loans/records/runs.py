@@ -139,6 +139,19 @@ class QuarantineCount:
     amount: Decimal | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRow:
+    """A release as recorded; ``first_run_at`` is None until it has run."""
+
+    name: str
+    kind: str
+    role: str
+    meaning_digest: str
+    policy_digest: str
+    first_run_at: datetime | None
+    recorded_at: datetime
+
+
 class RunReader(Protocol):
     """Reads runs. Everything read is checked against its seal first.
 
@@ -181,6 +194,10 @@ class RunReader(Protocol):
 
     def quarantine_counts(self, run_id: str) -> tuple[QuarantineCount, ...]:
         """The counts of the run's latest attempt."""
+        ...
+
+    def releases(self) -> tuple[ReleaseRow, ...]:
+        """Every release that was recorded (mappings are none), by name. Rows of releases have no seals."""
         ...
 
 

@@ -1,7 +1,9 @@
 """The tables, as SQLAlchemy Core sees them. `migrations/` is what makes them; a test holds both together.
 
 Decimals are text (exact on every database), times are UTC ISO-8601 text with microseconds, dates are ISO
-text, JSON is text. Only ``runs`` and ``releases`` rows ever change; the rest is append only.
+text, JSON is text. Rows of ``runs``, ``releases``, ``pointer``, ``jobs``, ``cutovers`` and ``cutover_steps`` change,
+``watches`` too, those of ``shadow_runs`` end once, those of ``gate_seals`` are approved and those of ``decisions`` are
+made at most once; the rest is append only.
 """
 
 from __future__ import annotations
@@ -112,4 +114,222 @@ quarantine_counts = Table(
     Column("code", Text, primary_key=True),
     Column("rows", Integer, nullable=False),
     Column("amount", Text),
+)
+
+shadow_runs = Table(
+    "shadow_runs",
+    metadata,
+    Column("shadow_id", Text, primary_key=True),
+    Column("baseline", Text, nullable=False),
+    Column("candidate", Text, nullable=False),
+    Column("baseline_meaning", Text, nullable=False),
+    Column("candidate_meaning", Text, nullable=False),
+    Column("tape_sha256", Text, nullable=False),
+    Column("tape_name", Text, nullable=False),
+    Column("as_of", String(10), nullable=False),
+    Column("repeats", Integer, nullable=False),
+    Column("gates_digest", Text, nullable=False),
+    Column("expected_digest", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("verdict", Text),
+    Column("dry_run", Integer),
+    Column("report_sha256", Text),
+    Column("error", Text),
+    Column("planned_at", String(32), nullable=False),
+    Column("finished_at", String(32)),
+    # As in `runs`: SHA-256 over the columns above, and the latest event, which repeats it.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    Index(None, "candidate", "event_seq"),
+    Index(None, "event_seq"),
+)
+
+gate_seals = Table(
+    "gate_seals",
+    metadata,
+    # The order in which a candidate's gates were sealed.
+    Column("id", Integer, primary_key=True),
+    Column("candidate", Text, nullable=False),
+    Column("gates_digest", Text, nullable=False),
+    Column("expected_digest", Text, nullable=False),
+    Column("gates", Text, nullable=False),
+    Column("expected", Text, nullable=False),
+    Column("loosened", Text, nullable=False),
+    Column("sealed_at", String(32), nullable=False),
+    Column("sealed_by", Text, nullable=False),
+    Column("approved_by", Text),
+    Column("approved_at", String(32)),
+    Column("reason", Text, nullable=False),
+    # As in `runs`; the seal covers the columns above but `id`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    Index(None, "candidate", "id"),
+)
+
+pointer = Table(
+    "pointer",
+    metadata,
+    # One row, 1: which release is active.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("active", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("held_by", Text, nullable=False),
+    Column("changed_at", String(32), nullable=False),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(24), primary_key=True),
+    Column("tape_sha256", Text, nullable=False),
+    Column("tape_name", Text, nullable=False),
+    Column("as_of", String(10), nullable=False),
+    Column("spool", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    # The only column that no seal covers: a lease is made longer again and again, and the fence protects the job.
+    Column("lease_until", String(32)),
+    Column("submitted_at", String(32), nullable=False),
+    Column("served_by", Text),
+    Column("run_id", Text),
+    Column("epoch", Integer),
+    Column("error", Text),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    Index(None, "status", "event_seq"),
+    Index(None, "event_seq"),
+    Index(None, "epoch"),
+)
+
+served = Table(
+    "served",
+    metadata,
+    # The order in which results were recorded.
+    Column("id", Integer, primary_key=True),
+    Column("job_id", String(24), ForeignKey("jobs.job_id"), nullable=False),
+    Column("release", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("served_at", String(32), nullable=False),
+    # As in `runs`; the seal covers the columns above but `id`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    # The database itself refuses a second result of a job under one release.
+    UniqueConstraint("job_id", "epoch"),
+)
+
+cutovers = Table(
+    "cutovers",
+    metadata,
+    Column("cutover_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("from_release", Text, nullable=False),
+    Column("to_release", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("plan_hash", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    # 1 while a cutover or rollback is running or held, else NULL: the database itself refuses a second.
+    Column("under_way", Integer, unique=True),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("started_at", String(32)),
+    Column("finished_at", String(32)),
+    Column("outcome", Text),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    Index(None, "event_seq"),
+)
+
+cutover_steps = Table(
+    "cutover_steps",
+    metadata,
+    Column("cutover_id", Text, ForeignKey("cutovers.cutover_id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("phase", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("finished_at", String(32)),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    # The order in which they were given.
+    Column("id", Integer, primary_key=True),
+    Column("cutover_id", Text, ForeignKey("cutovers.cutover_id"), nullable=False),
+    Column("plan_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("how", Text, nullable=False),
+    Column("verified", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    # As in `runs`; the seal covers the columns above but `id`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    Index(None, "cutover_id", "id"),
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    # That of the cutover that it follows.
+    Column("watch_id", Text, ForeignKey("cutovers.cutover_id"), primary_key=True),
+    Column("release", Text, nullable=False),
+    Column("baseline_release", Text, nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("baseline", Text, nullable=False),
+    Column("ends_at", String(32)),
+    Column("status", Text, nullable=False),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    # The database itself refuses a checkpoint twice.
+    Column("watch_id", Text, ForeignKey("watches.watch_id"), primary_key=True),
+    Column("hour", String(8), primary_key=True),
+    Column("due_at", String(32), nullable=False),
+    Column("done_at", String(32)),
+    Column("status", Text, nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("judged", Text, nullable=False),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("watch_id", Text, ForeignKey("watches.watch_id"), primary_key=True),
+    Column("point", String(8), primary_key=True),
+    Column("asked_at", String(32), nullable=False),
+    Column("deadline", String(32), nullable=False),
+    Column("decided_by", Text),
+    Column("decision", Text),
+    Column("by_default", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
 )

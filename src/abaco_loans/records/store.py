@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +13,14 @@ from typing import Any
 from abaco_loans.clock import Clock
 from abaco_loans.records import ledger, ledger_table
 from abaco_loans.records.anchors import AnchorSet
+from abaco_loans.records.cutover_table import SqlCutoverReader, SqlCutoverWriter
 from abaco_loans.records.database import Connection, Database, JournalMode, journal_mode_for
 from abaco_loans.records.ledger import Event, LedgerVerdict, NewEvent
 from abaco_loans.records.migrate import bring_up_to_date, stored_revision
+from abaco_loans.records.production_table import SqlProductionReader, SqlProductionWriter
 from abaco_loans.records.run_table import SqlRunReader, SqlRunWriter
+from abaco_loans.records.shadow_table import SqlShadowReader, SqlShadowWriter
+from abaco_loans.records.watch_table import SqlWatchReader, SqlWatchWriter
 
 __all__ = ["JournalMode", "Store", "StoreFacts", "journal_mode_for", "open_store"]
 
@@ -47,6 +52,15 @@ class Store:
     Attributes:
         reader: reads runs (:class:`~abaco_loans.records.runs.RunReader`).
         writer: moves runs (:class:`~abaco_loans.records.runs.RunWriter`).
+        shadow_reader: reads shadow runs and sealed gates (:class:`~abaco_loans.records.shadows.ShadowReader`).
+        shadow_writer: moves and seals them (:class:`~abaco_loans.records.shadows.ShadowWriter`).
+        production_reader: reads the queue and the pointer
+            (:class:`~abaco_loans.records.production.ProductionReader`).
+        production_writer: moves them (:class:`~abaco_loans.records.production.ProductionWriter`).
+        cutover_reader: reads cutovers and their journal (:class:`~abaco_loans.records.cutovers.CutoverReader`).
+        cutover_writer: moves and journals them (:class:`~abaco_loans.records.cutovers.CutoverWriter`).
+        watch_reader: reads watches (:class:`~abaco_loans.records.watches.WatchReader`).
+        watch_writer: moves them (:class:`~abaco_loans.records.watches.WatchWriter`).
     """
 
     def __init__(self, database: Database, *, clock: Clock, actor: str) -> None:
@@ -55,6 +69,14 @@ class Store:
         self._actor = actor
         self.reader = SqlRunReader(database)
         self.writer = SqlRunWriter(database, clock=clock, actor=actor)
+        self.shadow_reader = SqlShadowReader(database)
+        self.shadow_writer = SqlShadowWriter(database, clock=clock, actor=actor)
+        self.production_reader = SqlProductionReader(database)
+        self.production_writer = SqlProductionWriter(database, clock=clock, actor=actor)
+        self.cutover_reader = SqlCutoverReader(database)
+        self.cutover_writer = SqlCutoverWriter(database, clock=clock, actor=actor)
+        self.watch_reader = SqlWatchReader(database)
+        self.watch_writer = SqlWatchWriter(database, clock=clock, actor=actor)
 
     def __enter__(self) -> Store:
         return self
@@ -97,14 +119,45 @@ class Store:
         """Check the ledger; see :func:`abaco_loans.records.ledger.verify`. Read the anchors before."""
         return ledger.verify(self.events(), anchors, trusted_key=trusted_key)
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the records as they stand at one moment into a new SQLite file; SQLite only.
+
+        Raises:
+            InvariantError: they are on a server, or the file is there already.
+            WorldError: REC-101 a writer was in the way for too long; REC-10x reading or writing failed.
+        """
+        self._database.copy_to(path)
+
+    @contextmanager
+    def standing(self, copy: Path) -> Iterator[Store]:
+        """The records as they stand at one moment, to be read only, while others go on writing.
+
+        SQLite: what is read is a copy, made at ``copy``, which stays. Server: one transaction; no file is made.
+
+        Raises:
+            InvariantError: there is a file at ``copy`` already.
+            WorldError: as :meth:`copy_to`.
+        """
+        if self._database.path is None:
+            with self._database.standing() as database:
+                yield Store(database, clock=self._clock, actor=self._actor)
+            return
+        self._database.copy_to(copy)
+        made = Database(f"sqlite:///{copy.absolute()}", timeout_s=self._database.timeout_s)
+        with Store(made, clock=self._clock, actor=self._actor) as store:
+            yield store
+
     def faults(self) -> tuple[str, ...]:
-        """What is damaged: the file's structure (SQLite) and every run that does not match its seals."""
+        """What is damaged: the file's structure (SQLite), and every row of the tables that is not what was written."""
         found: list[str] = []
         if self._database.backend == "sqlite":
             with self._database.read() as connection:
                 said = connection.rows("PRAGMA quick_check(20)")
             found = [f"database structure: {line}" for row in said for line in row.values() if line != "ok"]
-        return (*found, *self.reader.faults())
+        readers = (self.reader, self.shadow_reader, self.production_reader, self.cutover_reader, self.watch_reader)
+        for reader in readers:
+            found += reader.faults()
+        return tuple(found)
 
     def facts(self) -> StoreFacts:
         """How the records are kept."""
