@@ -24,12 +24,16 @@ def test_what_nobody_says_is_the_default() -> None:
 def test_every_setting_by_file_and_by_environment() -> None:
     wanted: dict[str, Any] = {
         "release": "v3_b.1-c",
+        "shadow": "v4",
         "reporting_currency": "COP",
         "memory_mb": 200,
         "threads": 256,
         "records_url": "postgresql://somebody:secret@host/db?x=%20é",
         "masking_key_file": "a b/c",
         "lock_timeout_s": 0,
+        "inbox_settle_s": 86_400,
+        "job_lease_s": 1,
+        "job_attempts_max": 10_000,
     }
     assert wanted.keys() == DESCRIPTIONS.keys()
     text = "".join(f"{name}: {value}\n" for name, value in wanted.items())
@@ -55,6 +59,7 @@ def test_every_setting_by_file_and_by_environment() -> None:
         "lock_timeout_s: 86401",
         "release: V2",
         "release: ../v2",
+        "shadow: ../v2",
         'release: "v2\\n"',
         "release:",
         "reporting_currency: usd",

@@ -18,13 +18,17 @@ ENVIRONMENT_PREFIX = "ABACO_"
 
 
 DESCRIPTIONS = {
-    "release": "the release that `abaco run` uses",
+    "release": "the active release, until production has one (`abaco worker status`)",
+    "shadow": "the release that runs in the dark on every tape beside it; empty: none",
     "reporting_currency": "ISO 4217 code of all `*_usd` columns",
     "memory_mb": "megabytes that the engine may use before it spills to disk",
     "threads": "threads of the engine",
     "records_url": "where runs and the ledger are kept; empty is SQLite in the workspace, `postgresql://...` a server",
     "masking_key_file": "the masking key, relative to the workspace; readable by its owner only",
     "lock_timeout_s": "seconds to wait for another run of the same tape",
+    "inbox_settle_s": "seconds for which a file in the inbox must stay as it is before it is taken for whole",
+    "job_lease_s": "seconds after which a job is taken from a worker that gives no sign of life",
+    "job_attempts_max": "how often a job is taken that the world (disk, database, a killed worker) keeps from ending",
 }
 
 
@@ -33,24 +37,32 @@ class Settings:
     """What a workspace is set to; each field is described in :data:`DESCRIPTIONS`."""
 
     release: str = "v2"
+    shadow: str = ""
     reporting_currency: str = "USD"
     memory_mb: int = 600
     threads: int = 2
     records_url: str = ""
     masking_key_file: str = "keys/masking.key"
     lock_timeout_s: int = 600
+    inbox_settle_s: int = 10
+    job_lease_s: int = 60
+    job_attempts_max: int = 3
 
 
 # What a value must be: a text of that form, or a whole number in that range.
 _TEXT = re.compile(r".*", re.DOTALL)
 _RULES: Mapping[str, re.Pattern[str] | range] = {
     "release": re.compile(r"[a-z][a-z0-9_.-]{0,62}"),
+    "shadow": re.compile(r"([a-z][a-z0-9_.-]{0,62})?"),
     "reporting_currency": re.compile(r"[A-Z]{3}"),
     "memory_mb": range(200, 1_000_001),
     "threads": range(1, 257),
     "records_url": _TEXT,
     "masking_key_file": _TEXT,
     "lock_timeout_s": range(86_401),
+    "inbox_settle_s": range(86_401),
+    "job_lease_s": range(1, 3601),
+    "job_attempts_max": range(1, 10_001),
 }
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from abaco_loans.kpi.catalogue import Catalogue, Direction, Thresholds, ValidRange
 from abaco_loans.kpi.formula import Formula
-from abaco_loans.operations.workspace import PORTFOLIO_FILE, builtin_texts
+from abaco_loans.operations.workspace import builtin_texts
 from abaco_loans.releases.plain import plain_release, restored_release
+from abaco_loans.releases.policy_files import PORTFOLIO_FILE
 from abaco_loans.releases.release import Release, read_release
 from abaco_loans.tape.definition import Boundary, Definition, restored
 from tests.releases.odd import ODD

@@ -6,13 +6,16 @@ import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from abaco_loans.cli import show
 from abaco_loans.errors import UsageError
 from abaco_loans.nearest import nearest
+
+if TYPE_CHECKING:
+    from abaco_loans.operations.workspace import Workspace
 
 
 def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
@@ -76,18 +79,42 @@ def run(
         show.print_json(document)
     else:
         print_run(document, changes, everything=everything, segment=segment)
+    if release is None and not document["earlier"]:
+        _start_shadow(tape, workspace, date.fromisoformat(document["as_of"]), definition, quiet=as_json)
+
+
+def _start_shadow(tape: Path, workspace: Path | None, as_of: date, definition: str | None, *, quiet: bool) -> None:
+    """Let the release whose role is shadow run on the tape too, when all is said and done."""
+    from abaco_loans.operations.workspace import find_workspace
+
+    place = find_workspace(workspace, os.environ)
+    if not place.settings.shadow:
+        return
+    from abaco_loans import wiring
+    from abaco_loans.operations.start_shadow import start_shadow
+
+    place = wiring.in_production(place)
+    log = start_shadow(
+        place, tape, as_of=as_of, definition=definition, command=wiring.abaco_command(), environment=os.environ
+    )
+    if log and not quiet:
+        click.echo(f"release {place.settings.shadow} is compared on this tape in the background ({log})")
 
 
 def run_once(tape: Path, workspace: Path | None, **asked: Any) -> tuple[dict[str, Any], dict[str, Decimal]]:
     """Run a tape and give its document and the changes since the last date."""
+    from abaco_loans import wiring
     from abaco_loans.operations.begin_run import begin_run
     from abaco_loans.operations.workspace import find_workspace
 
     place = find_workspace(workspace, os.environ)
+    if asked.get("release") is None:
+        place = wiring.in_production(place)
+    if place.release_kind(asked.get("release") or place.settings.release) == "command":
+        return _run_program(tape, place, asked)
     tell = show.progress()
     try:
         with begin_run(place, tape) as begun:
-            from abaco_loans import wiring
             from abaco_loans.operations.run_report import changes, run_document
             from abaco_loans.operations.run_tape import RunRequest, run_tape
 
@@ -95,6 +122,23 @@ def run_once(tape: Path, workspace: Path | None, **asked: Any) -> tuple[dict[str
     finally:
         tell("")
     document = run_document(outcome, place)
+    with wiring.open_records(place) as records:
+        moved = changes(outcome.record, records.reader, document)
+    return document, moved
+
+
+def _run_program(tape: Path, place: Workspace, asked: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Decimal]]:
+    from abaco_loans import wiring
+    from abaco_loans.operations.run_program import run_program
+    from abaco_loans.operations.run_report import changes, record_document
+    from abaco_loans.operations.run_tape import RunRequest
+
+    tell = show.progress()
+    try:
+        outcome = run_program(RunRequest(path=tape, **asked), wiring.run_tools(place, os.environ, tell), os.environ)
+    finally:
+        tell("")
+    document = record_document(outcome.record, place, earlier=outcome.earlier)
     with wiring.open_records(place) as records:
         moved = changes(outcome.record, records.reader, document)
     return document, moved
@@ -110,10 +154,14 @@ def print_run(
         f"{show.plain(tape['path'])}: {tape['layout']}, as of {document['as_of']},"
         f" definition {document['definition']}, release {document['release']}{found}"
     )
-    click.echo(
-        f"rows: {rows['in']:,} in = {rows['accepted']:,} accepted + {rows['quarantined']:,} quarantined"
-        f" + {rows['duplicates']:,} duplicates\n"
-    )
+    if "program" in document:
+        counted = f"{rows['in']:,} rows were" if rows["in"] else "the tape was"
+        click.echo(f"{counted} given to the program: {' '.join(map(show.plain, document['program']['argv']))}\n")
+    else:
+        click.echo(
+            f"rows: {rows['in']:,} in = {rows['accepted']:,} accepted + {rows['quarantined']:,} quarantined"
+            f" + {rows['duplicates']:,} duplicates\n"
+        )
     print_kpis(document["kpis"], changes, everything=everything)
     if segment is not None:
         print_segment(document["segments"], segment)

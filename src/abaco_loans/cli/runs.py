@@ -53,7 +53,7 @@ def list_runs(limit: int, workspace: Path | None, as_json: bool) -> None:
         click.echo("no run yet; `abaco run TAPE` makes one")
         return
     show.table(
-        ("run", "status", "as of", "tape", "rows", "quarantined", "definition", "started"),
+        ("run", "status", "as of", "tape", "rows", "quarantined", "definition", "release", "started"),
         [
             (
                 item.run_id,
@@ -63,6 +63,7 @@ def list_runs(limit: int, workspace: Path | None, as_json: bool) -> None:
                 f"{item.rows.rows_in:,}" if item.rows else "-",
                 f"{item.rows.quarantined:,}" if item.rows else "-",
                 item.definition,
+                item.release,
                 item.started_at.isoformat(timespec="seconds"),
             )
             for item in found

@@ -16,14 +16,17 @@ from abaco_loans.cli.run import day
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def init(folder: Path, as_json: bool) -> None:
-    """Make a workspace in FOLDER: settings, release v2, a masking key that only you can read."""
+    """Make a workspace in FOLDER: settings, releases v2 and v1, a masking key that only you can read.
+
+    v2 is active: contracts, mappings, a KPI catalogue, definitions, gates. v1 stands by: an old report, as a program.
+    """
     from abaco_loans.operations.workspace import make_workspace
     from abaco_loans.wiring import open_records
 
     workspace = make_workspace(folder, os.environ)
     with open_records(workspace):
         pass  # makes the records, so that the first run need not
-    release = workspace.release()
+    release, releases = workspace.release(), [workspace.any_release(name) for name in workspace.release_names()]
     if as_json:
         show.print_json(
             {
@@ -31,6 +34,15 @@ def init(folder: Path, as_json: bool) -> None:
                 "release": release.name,
                 "meaning": release.meaning_digest,
                 "policy": release.policy_digest,
+                "releases": {
+                    item.name: {
+                        "kind": item.kind,
+                        "role": workspace.role(item.name),
+                        "meaning": item.meaning_digest,
+                        "policy": item.policy_digest,
+                    }
+                    for item in releases
+                },
             }
         )
         return
@@ -38,6 +50,9 @@ def init(folder: Path, as_json: bool) -> None:
         f"made {folder} with release {release.name}: {len(release.catalogue.kpis)} KPIs,"
         f" {len(release.definitions)} definitions, {len(release.mappings)} mapping(s)"
     )
+    for item in releases:
+        if item.name != release.name:
+            click.echo(f"release {item.name} stands by: an old report, as a program (`abaco release show {item.name}`)")
     click.echo(f"keep {folder}/keys safe and backed up: without it masked ids cannot be made again")
     click.echo(f"next: abaco run TAPE --workspace {folder}")
 

@@ -12,6 +12,7 @@ from abaco_loans.errors import AbacoError
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.publish import damaged_files
 from abaco_loans.records.runs import RunReader
+from abaco_loans.releases.command_release import CommandRelease
 
 _FREE_MB_MIN = 1_000
 _RUNS_CHECKED = 5
@@ -99,12 +100,9 @@ def _bad(name: str, error: AbacoError) -> Check:
 
 
 def _release(workspace: Workspace) -> Check:
-    release = workspace.release()
-    return Check(
-        name="release",
-        status="ok",
-        finding=f"{release.name}: {len(release.catalogue.kpis)} KPIs, meaning {release.meaning_digest[:12]}",
-    )
+    release = workspace.any_release()
+    what = "a program" if isinstance(release, CommandRelease) else f"{len(release.catalogue.kpis)} KPIs"
+    return Check(name="release", status="ok", finding=f"{release.name}: {what}, meaning {release.meaning_digest[:12]}")
 
 
 def _key(workspace: Workspace, tools: HealthTools) -> Check:

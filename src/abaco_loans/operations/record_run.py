@@ -23,24 +23,52 @@ from abaco_loans.tape.definition import Definition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecorder:
-    """Writes down what becomes of one run."""
+class Recorder:
+    """What every run has, whatever made its numbers."""
 
     run_id: str
     as_of: date
+    tools: Tools
+    records: Records
+
+    def event(self, action: str, payload: Mapping[str, object]) -> NewEvent:
+        """An event of this run."""
+        return NewEvent(action=action, subject=self.run_id, payload=dict(payload))
+
+    def repaired(self, finished: RunRecord, publication: Publication) -> RunRecord:
+        """The outputs of a finished run were lost, and have been made again as they were.
+
+        Raises:
+            WorldError: ``RUN-110`` they are not as they were, and have been moved away.
+        """
+        if publication.manifest_sha256 != finished.manifest_sha256:
+            place = set_aside(self.tools.workspace.outputs, publication.folder)
+            raise WorldError(
+                "the outputs cannot be made again as they were: engine, key, policy or options have changed since",
+                code="RUN-110",
+                where=f"outputs/{place}",
+                hint="restore the folder from a backup; if the run was made with --csv, give it again",
+            )
+        self.records.append([self.event("outputs.repaired", {"folder": publication.folder})])
+        return finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecorder(Recorder):
+    """Writes down what becomes of one run of a catalogue release."""
+
     tape: ReadTape
     release: Release
     definition: Definition
-    tools: Tools
-    records: Records
 
     def start(self) -> RunRecord:
         """The run is at work; an attempt that died before is taken over."""
         release, tape = self.release, self.tape
+        role = self.tools.workspace.role(release.name)
         self.records.writer.ensure_release(
             release.name,
             kind=release.kind,
-            role="active",
+            role=role,
             meaning_digest=release.core_digest,
             policy_digest=release.policy_digest,
         )
@@ -49,7 +77,7 @@ class RunRecorder:
             self.records.writer.ensure_release(
                 f"{release.name}/mappings/{tape.mapping.name}",
                 kind="mapping",
-                role="active",
+                role=role,
                 meaning_digest=digest,
                 policy_digest=release.policy_digest,
             )
@@ -65,7 +93,7 @@ class RunRecorder:
                 as_of=self.as_of,
                 definition=self.definition.name,
             ),
-            [self._event("tape.fingerprinted", {"files": files, "sha256": tape.sha256})],
+            [self.event("tape.fingerprinted", {"files": files, "sha256": tape.sha256})],
         )
 
     def refuse(self, refusal: InputError, engine: Engine, scratch: Path) -> None:
@@ -128,26 +156,6 @@ class RunRecorder:
             "created_at": started.started_at.isoformat(),
         }
 
-    def repaired(self, finished: RunRecord, publication: Publication) -> RunRecord:
-        """The outputs of a finished run were lost, and have been made again as they were.
-
-        Raises:
-            WorldError: ``RUN-110`` they are not as they were, and have been moved away.
-        """
-        if publication.manifest_sha256 != finished.manifest_sha256:
-            place = set_aside(self.tools.workspace.outputs, publication.folder)
-            raise WorldError(
-                "the outputs cannot be made again as they were: engine, key, policy or options have changed since",
-                code="RUN-110",
-                where=f"outputs/{place}",
-                hint="restore the folder from a backup; if the run was made with --csv, give it again",
-            )
-        self.records.append([self._event("outputs.repaired", {"folder": publication.folder})])
-        return finished
-
-    def _event(self, action: str, payload: dict[str, object]) -> NewEvent:
-        return NewEvent(action=action, subject=self.run_id, payload=payload)
-
     def _events(self, calculated: Calculated, publication: Publication) -> list[NewEvent]:
         said = {
             result.kpi.id: text_of(result.value_exact) or result.status.value
@@ -157,10 +165,10 @@ class RunRecorder:
         place = {"folder": publication.folder, "manifest_sha256": publication.manifest_sha256}
         tape = {"layout": self.tape.layout, "mapping": self.tape.mapping.name}
         return [
-            self._event("ingestion.finished", {**tape, **self.tape.row_counts}),
-            self._event("transformation.finished", {"columns": columns, "definition": self.definition.as_dict()}),
-            self._event("calculation.finished", dict(said)),
-            self._event("outputs.published", dict(place)),
+            self.event("ingestion.finished", {**tape, **self.tape.row_counts}),
+            self.event("transformation.finished", {"columns": columns, "definition": self.definition.as_dict()}),
+            self.event("calculation.finished", dict(said)),
+            self.event("outputs.published", dict(place)),
         ]
 
     def finish_panel(
@@ -182,9 +190,9 @@ class RunRecorder:
         )
         place = {"folder": publication.folder, "manifest_sha256": publication.manifest_sha256}
         events = [
-            self._event("ingestion.finished", {"layout": self.tape.layout, **self.tape.row_counts}),
-            self._event("panel.built", {**facts, "definition": self.definition.as_dict()}),
-            self._event("outputs.published", dict(place)),
+            self.event("ingestion.finished", {"layout": self.tape.layout, **self.tape.row_counts}),
+            self.event("panel.built", {**facts, "definition": self.definition.as_dict()}),
+            self.event("outputs.published", dict(place)),
         ]
         return self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
 

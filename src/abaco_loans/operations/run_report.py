@@ -41,6 +41,7 @@ def record_document(record: RunRecord, workspace: Workspace, *, earlier: bool = 
             "rows": manifest["rows"]["in"],
         },
         "rows": manifest["rows"],
+        **({"program": manifest["program"]} if "program" in manifest else {}),
         "warnings": list(record.warnings),
         "kpis": kpis["kpis"],
         "segments": kpis["segments"],
@@ -61,8 +62,13 @@ def _shown(path: Path, workspace: Workspace) -> str:
 
 
 def changes(record: RunRecord, reader: RunReader, document: dict[str, Any]) -> dict[str, Decimal]:
-    """By KPI, how far the value moved since the last as-of date under the same definition."""
-    before = reader.previous_values(before=record.as_of, definition=record.definition)
+    """By KPI, how far the value moved since the last as-of date under the same definition.
+
+    Values of the same release count, where it has any: another may have rounded them.
+    """
+    day, definition = record.as_of, record.definition
+    before = reader.previous_values(before=day, definition=definition, release=record.release)
+    before = before or reader.previous_values(before=day, definition=definition)
     found = {}
     for kpi_id, result in document["kpis"].items():
         earlier = before.get(kpi_id)

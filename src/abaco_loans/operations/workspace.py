@@ -6,7 +6,7 @@ Imports little, so that a run can begin to copy its tape early; what needs the S
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING
 from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError, UsageError, WorldError
 from abaco_loans.operations.private_cache import cache_key, read_cached, write_cached
+from abaco_loans.operations.release_files import read_text, read_texts
 from abaco_loans.outputs.publish import sync, world
 from abaco_loans.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from abaco_loans.portfolio.policy import Policy
+    from abaco_loans.releases.command_release import CommandRelease
+    from abaco_loans.releases.expected import Expected
+    from abaco_loans.releases.gate import Gates
     from abaco_loans.releases.release import Release
     from abaco_loans.tape.masking import MaskingKey
 
 SETTINGS_FILE = "abaco.yml"
-PORTFOLIO_FILE = "portfolio.yml"
 CACHE_FOLDER = ".cache"
 KEY_VARIABLE = "ABACO_MASKING_KEY"
 _KEY_BYTES = 32
 _SETTINGS_TEXT = """\
 # Settings of this workspace. All of them, with their defaults, stand in docs/settings.md.
-release: v2
+release: v2                  # the active one; `abaco release list` shows the others
 reporting_currency: USD
 memory_mb: 600
 threads: 2
@@ -47,6 +50,11 @@ class Workspace:
     def outputs(self) -> Path:
         """Where runs are published."""
         return self.root / "outputs"
+
+    @property
+    def shadows(self) -> Path:
+        """Reports of shadow runs, a folder each; owner only: they name loans."""
+        return self.root / "shadow"
 
     @property
     def scratch(self) -> Path:
@@ -78,20 +86,96 @@ class Workspace:
         """Where the records are."""
         return self.settings.records_url or f"sqlite:///{self.root / 'records' / 'abaco.db'}"
 
-    def release(self, name: str | None = None) -> Release:
-        """Load a release of this workspace; the one in the settings by default.
+    def release_names(self) -> tuple[str, ...]:
+        """The releases that are there, by name."""
+        folders = (self.root / "releases").glob("[!.]*")
+        return tuple(sorted(path.name for path in folders if path.is_dir()))
 
-        Files are read and checked once; while they stay as they are, what was read is restored from the cache.
+    def role(self, name: str) -> str:
+        """``active``, ``shadow`` or ``standby``, as the settings say."""
+        if name == self.settings.release:
+            return "active"
+        return "shadow" if name == self.settings.shadow else "standby"
+
+    def shadow_pair(self, baseline: str | None, candidate: str | None) -> tuple[str, str]:
+        """The releases of a shadow run: the active one and the one whose role is shadow, where none is named.
+
+        Raises:
+            UsageError: ``SHD-106`` no candidate is named, and no release has the role.
+        """
+        chosen = candidate or self.settings.shadow
+        if not chosen:
+            others = [name for name in self.release_names() if name != (baseline or self.settings.release)]
+            raise UsageError(
+                "which release shall be compared is not said",
+                code="SHD-106",
+                where="--candidate",
+                hint=f"give --candidate {' or '.join(others)}" if others else "make a second release first",
+            )
+        return baseline or self.settings.release, chosen
+
+    def any_release(self, name: str | None = None) -> Release | CommandRelease:
+        """Load a release of this workspace, of either kind; the one in the settings by default.
 
         Raises:
             ConfigError: ``REL-103`` there is no such release; or what a file of it says wrong.
         """
-        from abaco_loans.releases.plain import plain_release, restored_release
-        from abaco_loans.releases.release import read_release
+        folder = self._release_folder(name)
+        if self.release_kind(folder.name) == "catalogue":
+            return self._catalogue_release(folder)
+        from abaco_loans.operations.run_command import read_program
+        from abaco_loans.releases.command import OWN_FILES
+        from abaco_loans.releases.command_release import read_command_release
 
-        chosen = name or self.settings.release
+        texts = {path: text for path in sorted(OWN_FILES) if (text := read_text(folder, path)) is not None}
+        return read_command_release(folder.name, texts, read_program(folder))
+
+    def release(self, name: str | None = None) -> Release:
+        """Load a catalogue release of this workspace; the one in the settings by default.
+
+        Raises:
+            ConfigError: ``REL-103`` there is no such release; ``REL-105`` it is a program; or what a file says wrong.
+        """
+        folder = self._release_folder(name)
+        if self.release_kind(folder.name) != "catalogue":
+            others = [other for other in self.release_names() if self.release_kind(other) == "catalogue"]
+            raise ConfigError(
+                f"release {folder.name} is a program; this needs formulas, which only a catalogue release has",
+                code="REL-105",
+                where=f"releases/{folder.name}",
+                hint=f"give --release with one that has: {', '.join(others)}" if others else "add a catalogue release",
+            )
+        return self._catalogue_release(folder)
+
+    def release_kind(self, name: str) -> str:
+        """``catalogue`` or ``command``; a release without ``release.yml`` is a catalogue.
+
+        Raises:
+            ConfigError: what the file says wrong.
+        """
+        text = read_text(self.root / "releases" / name, "release.yml")
+        if text is None:
+            return "catalogue"
+        from abaco_loans.releases.command_file import read_kind
+        from abaco_loans.strict_yaml import parse
+
+        return read_kind(parse(text, name=f"releases/{name}/release.yml"))
+
+    def description(self, name: str) -> str:
+        """What ``release.yml`` says of a release; empty where it says nothing.
+
+        Raises:
+            ConfigError: what the file says wrong.
+        """
+        from abaco_loans.releases.command_file import read_description
+        from abaco_loans.releases.policy_files import RELEASE_FILE
+
+        document = self._document(name, RELEASE_FILE)
+        return read_description(document) if document else ""
+
+    def _release_folder(self, name: str | None) -> Path:
+        chosen, known = name or self.settings.release, self.release_names()
         folder = self.root / "releases" / chosen
-        known = sorted(path.name for path in (self.root / "releases").glob("*") if path.is_dir())
         if chosen not in known:
             raise ConfigError(
                 f"there is no release {chosen!r}",
@@ -99,13 +183,21 @@ class Workspace:
                 where=str(folder.parent),
                 hint=f"releases are {', '.join(known) or 'none: run `abaco init` in a new folder'}",
             )
-        files = {path: text for path, text in read_texts(folder).items() if path != PORTFOLIO_FILE}
-        kept, key = self.cache / f"release-{chosen}.json", cache_key(chosen, files)
-        release = restored_release(chosen, read_cached(kept, key))
+        return folder
+
+    def _catalogue_release(self, folder: Path) -> Release:
+        """Files are read and checked once; while they stay as they are, what was read is restored from the cache."""
+        from abaco_loans.releases.plain import plain_release, restored_release
+        from abaco_loans.releases.policy_files import apart, with_policy
+        from abaco_loans.releases.release import read_release
+
+        name, (files, policy) = folder.name, apart(read_texts(folder))
+        kept, key = self.cache / f"release-{name}.json", cache_key(name, files)
+        release = restored_release(name, read_cached(kept, key))
         if release is None:
-            release = read_release(chosen, files)
+            release = read_release(name, files)
             write_cached(kept, key, plain_release(release))
-        return release
+        return with_policy(release, policy)
 
     def policy(self, release: str) -> Policy:
         """Provisions, borrowing base and covenants of a release; empty where it has no ``portfolio.yml``.
@@ -114,10 +206,65 @@ class Workspace:
             ConfigError: what the file says wrong.
         """
         from abaco_loans.portfolio.policy import Policy, read_policy
+        from abaco_loans.releases.policy_files import PORTFOLIO_FILE
+
+        document = self._document(release, PORTFOLIO_FILE)
+        return read_policy(document) if document else Policy()
+
+    def gates(self, name: str, kpis: Collection[str]) -> Gates:
+        """What a release is judged by as a candidate; the defaults where it has no ``gates.yml``.
+
+        Args:
+            name: of the candidate.
+            kpis: those that either release has.
+
+        Raises:
+            ConfigError: what the file says wrong.
+        """
+        from abaco_loans.releases.gate import Gates
+        from abaco_loans.releases.gate_file import read_gates
+        from abaco_loans.releases.policy_files import GATES_FILE
+
+        document = self._document(name, GATES_FILE)
+        return read_gates(document, kpis=kpis) if document else Gates()
+
+    def expected(self, name: str, kpis: Collection[str]) -> tuple[Expected, ...]:
+        """What the author of a release expects to differ; nothing where it has no ``expected.yml``.
+
+        Args:
+            name: of the candidate.
+            kpis: those that either release has.
+
+        Raises:
+            ConfigError: what the file says wrong.
+        """
+        from abaco_loans.releases.gate_file import read_expected
+        from abaco_loans.releases.policy_files import EXPECTED_FILE
+
+        document = self._document(name, EXPECTED_FILE)
+        return read_expected(document, kpis=kpis) if document else ()
+
+    def gate_texts(self, name: str) -> tuple[str, str]:
+        """The texts of a release's ``gates.yml`` and ``expected.yml``; empty where there is none."""
+        from abaco_loans.releases.policy_files import EXPECTED_FILE, GATES_FILE
+
+        texts = self.policy_texts(name)
+        return texts.get(GATES_FILE, ""), texts.get(EXPECTED_FILE, "")
+
+    def policy_texts(self, name: str) -> dict[str, str]:
+        """The files of a release that change no number and are digested as they are: file → text."""
+        from abaco_loans.releases.policy_files import POLICY_FILES, RELEASE_FILE
+
+        folder = self._release_folder(name)
+        files = (RELEASE_FILE, *POLICY_FILES) if self.release_kind(name) == "catalogue" else POLICY_FILES
+        return {path: text for path in files if (text := read_text(folder, path)) is not None}
+
+    def _document(self, name: str, file: str) -> Document | None:
+        """A file of a release, parsed; None where there is none, or it is empty."""
         from abaco_loans.strict_yaml import parse
 
-        text = read_texts(self.root / "releases" / release).get(PORTFOLIO_FILE)
-        return read_policy(parse(text, name=f"releases/{release}/{PORTFOLIO_FILE}")) if text else Policy()
+        text = read_text(self.root / "releases" / name, file)
+        return parse(text, name=f"releases/{name}/{file}") if text else None
 
     def masking_key(self, environment: Mapping[str, str]) -> MaskingKey:
         """The key that personal data is masked with: from the environment, or the key file.
@@ -216,28 +363,13 @@ def _settings_document(folder: Path, text: str) -> Document:
     return Document(name=SETTINGS_FILE, data=body["data"], lines=lines)
 
 
-def read_texts(folder: Path) -> dict[str, str]:
-    """The YAML files below a folder: path → text. Links that lead out of the folder are refused."""
-    found = {}
-    root = folder.resolve()
-    for path in sorted(folder.rglob("*.yml")):
-        if not path.resolve().is_relative_to(root):
-            raise ConfigError(
-                "a link leads out of the release",
-                code="REL-104",
-                where=str(path),
-                hint="copy the file instead",
-            )
-        try:
-            found[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                "the file cannot be read",
-                code="REL-104",
-                where=str(path),
-                hint="it must be UTF-8 text that this account may read",
-            ) from error
-    return found
+def builtin_release_files(folder: str) -> dict[str, bytes]:
+    """The files of one folder of ``builtin_releases``: name → content."""
+    from importlib import resources
+
+    place = resources.files("abaco_loans") / "builtin_releases" / folder
+    left = ("__init__.py", "__pycache__")
+    return {item.name: item.read_bytes() for item in place.iterdir() if item.is_file() and item.name not in left}
 
 
 def builtin_texts() -> dict[str, str]:
@@ -261,7 +393,7 @@ def builtin_texts() -> dict[str, str]:
 
 
 def make_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
-    """Make a workspace with release ``v2`` and new keys.
+    """Make a workspace with the releases ``v2`` (active) and ``v1`` (a program, standby) and new keys.
 
     Raises:
         UsageError: ``CLI-102`` the folder holds something already.
@@ -277,13 +409,16 @@ def make_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
             hint="choose a new folder, or empty this one first",
         )
     with world(folder):
-        for name in ("releases/v2", "keys", "records/locks", "records/anchors", "outputs"):
+        for name in ("releases/v1", "releases/v2", "keys", "records/locks", "records/anchors", "outputs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "keys").chmod(0o700)
-        for name, text in builtin_texts().items():
-            path = folder / "releases" / "v2" / name
+        made = {f"v2/{name}": text.encode() for name, text in builtin_texts().items()}
+        made |= {f"v2/{name}": data for name, data in builtin_release_files(".").items()}  # v2's gates
+        made |= {f"v1/{name}": data for name, data in builtin_release_files("v1").items()}
+        for name, data in made.items():
+            path = folder / "releases" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
         _write_secret(folder / "keys" / "masking.key", secrets.token_hex(_KEY_BYTES))
         (folder / ".gitignore").write_text("keys/\nrecords/\noutputs/\n.scratch/\n.cache/\n", encoding="utf-8")
         (folder / SETTINGS_FILE).write_text(_SETTINGS_TEXT, encoding="utf-8")

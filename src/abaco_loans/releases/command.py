@@ -17,10 +17,11 @@ from typing import Any, NoReturn
 import rfc8785
 
 from abaco_loans.errors import InputError
+from abaco_loans.releases.policy_files import POLICY_FILES, RELEASE_FILE
+from abaco_loans.releases.release import DEFINITIONS_FILE
 
-RELEASE_FILE = "release.yml"
-# Files of a release folder that the product reads itself: policy, and no part of the program.
-OWN_FILES = frozenset({RELEASE_FILE, "gates.yml", "expected.yml", "portfolio.yml"})
+# Files of a command release that the product reads itself: policy, and no part of the program.
+OWN_FILES = frozenset({RELEASE_FILE, DEFINITIONS_FILE, *POLICY_FILES})
 PLACEHOLDERS = ("python", "tape", "as_of", "loans_out")
 KPI_ID = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -56,6 +57,15 @@ class CommandSpec:
     file_mb_max: int
     environment: tuple[str, ...] = ()
     loans: LoanRows | None = None
+
+    def limits(self) -> dict[str, int]:
+        """What it may take: policy, and no part of its meaning."""
+        return {
+            "timeout_s": self.timeout_s,
+            "memory_mb": self.memory_mb,
+            "output_bytes_max": self.output_bytes_max,
+            "file_mb_max": self.file_mb_max,
+        }
 
     def meaning_digest(self, files: Mapping[str, bytes]) -> str:
         """SHA-256 of what can change a number: arguments, names of variables, loan rows, and the program's files.

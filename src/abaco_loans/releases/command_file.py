@@ -76,6 +76,26 @@ class _ReleaseFile(FileModel):
     command: _Command
 
 
+class _CatalogueFile(FileModel):
+    kind: Literal["catalogue", "command"]
+    description: str = ""
+
+
+def read_kind(document: Document) -> str:
+    """``catalogue`` or ``command``; a catalogue's file is checked whole. Raises ConfigError ``REL-201``."""
+    data = document.data
+    if isinstance(data, dict) and data.get("kind") == "command":
+        return "command"
+    return check(document, _CatalogueFile, code="REL-201", hint="see docs/releases.md").kind
+
+
+def read_description(document: Document) -> str:
+    """What a ``release.yml`` says of its release. Raises ConfigError ``REL-201``."""
+    if read_kind(document) == "command":
+        return check(document, _ReleaseFile, code="REL-201", hint="see docs/releases.md").description
+    return check(document, _CatalogueFile, code="REL-201", hint="see docs/releases.md").description
+
+
 def read_command(document: Document) -> CommandSpec:
     """The command of a ``release.yml``. Raises ConfigError ``REL-201``, with ``file:line``."""
     file = check(document, _ReleaseFile, code="REL-201", hint="see docs/releases.md").command

@@ -16,6 +16,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
+from abaco_loans.kpi.catalogue import Catalogue, ValidRange
 from abaco_loans.kpi.formula import Interval, as_decimal
 from abaco_loans.kpi.result import KpiResult, Status
 from abaco_loans.releases import rounding
@@ -170,6 +171,41 @@ def side(results: Iterable[KpiResult], *, currency: str = "") -> dict[Key, Said]
     }
 
 
+def with_parts(said: Side, catalogue: Catalogue) -> dict[Key, Said]:
+    """A side that rounds, each KPI held to what the printed KPIs that it is made of leave for it.
+
+    Only a KPI that is made of KPIs alone, all of them printed in the same place, is.
+    """
+    found = dict(said)
+    for key, item in said.items():
+        kpi = next((kpi for kpi in catalogue.kpis if kpi.id == key.kpi), None)
+        if kpi is None or not kpi.formula.kpis or kpi.formula.components or kpi.formula.facts:
+            continue
+        parts = {name: said.get(replace(key, kpi=name)) for name in kpi.formula.kpis}
+        known = {
+            name: (part.value_exact, part.printed_decimals)
+            for name, part in parts.items()
+            if part is not None and part.value_exact is not None and not part.unusable
+        }
+        within = rounding.of_formula(kpi.formula, known)
+        if within is not None:
+            found[key] = replace(item, within=_held(within, kpi.valid_range))
+    return found
+
+
+def _held(found: Interval, limits: ValidRange) -> Interval:
+    """What is left of an interval whose ends are held in a range."""
+    if not limits.clamp:
+        return found
+    least, greatest = (None if limit is None else Fraction(limit) for limit in (limits.least, limits.greatest))
+
+    def held(value: Fraction) -> Fraction:
+        value = value if least is None else max(value, least)
+        return value if greatest is None else min(value, greatest)
+
+    return held(Fraction(found[0])), held(Fraction(found[1]))
+
+
 def compare(
     baseline: Sequence[Side], candidate: Side, tolerances: Tolerances | None = None, lines: Lines | None = None
 ) -> tuple[Compared, ...]:
@@ -237,7 +273,7 @@ def _one(
         noise_percent=_percent(noise, smaller),
         unexplained=Decimal(0),
         unexplained_percent=Decimal(0),
-        crossed=lines.crossed(key.kpi, first, second) if lines else (),
+        crossed=lines.crossed(key.kpi, first, second, whole=not key.segment) if lines else (),
         agrees=not difference,
     )
     if not difference:

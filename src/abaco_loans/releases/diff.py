@@ -6,11 +6,13 @@ it can touch follows from the columns of the calculation table that it can chang
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Kpi
@@ -53,12 +55,17 @@ _DAYS_PARAMETERS = frozenset({"cover", "dpd_method", "arrears_tolerance", "grace
 
 
 class Part(StrEnum):
-    """The part of a release that changed. `OTHER`: the digests differ in what is none of the others."""
+    """The part of a release that changed. `OTHER`: the digests differ in what is none of the others.
+
+    `FILE` is a file of policy (gates, expected differences), or of a program; `PROGRAM`, how one is called.
+    """
 
     CONTRACT = "contract"
     MAPPING = "mapping"
     KPI = "kpi"
     DEFINITION = "definition"
+    FILE = "file"
+    PROGRAM = "program"
     OTHER = "other"
 
 
@@ -86,6 +93,11 @@ class Change:
     rows: bool = False
 
     @property
+    def amendment(self) -> bool:
+        """Whether a release that has run may take it: policy, or a mapping for a source that was not there before."""
+        return not self.meaning or (self.part is Part.MAPPING and not self.path and self.before is None)
+
+    @property
     def words(self) -> str:
         """``definition investor: dust_share 0.01 → 0``."""
         what = f"{self.part.value} {self.name}"
@@ -96,11 +108,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseDiff:
-    """All changes from one release to another."""
+    """All changes from one release to another. ``any_kpi``: a program is involved, and any KPI can change."""
 
     baseline: str
     candidate: str
     changes: tuple[Change, ...]
+    any_kpi: bool = False
 
     @property
     def meaning(self) -> tuple[Change, ...]:
@@ -118,10 +131,21 @@ class ReleaseDiff:
         return tuple(sorted({kpi for change in self.meaning for kpi in change.kpis}))
 
 
-def release_diff(baseline: Release, candidate: Release) -> ReleaseDiff:
-    """What changed from ``baseline`` to ``candidate``, contracts first, then mappings, definitions and KPIs."""
+Texts = MappingType[str, str]
+
+
+def release_diff(
+    baseline: Release, candidate: Release, texts: tuple[Texts, Texts] = (MappingProxyType({}), MappingProxyType({}))
+) -> ReleaseDiff:
+    """What changed from ``baseline`` to ``candidate``: contracts, mappings, definitions, KPIs, files of policy.
+
+    Args:
+        baseline: the one.
+        candidate: the other.
+        texts: the files of policy (file → text) of each.
+    """
     book = _Book(baseline, candidate)
-    changes = [*_contracts(book), *_mappings(book), *_definitions(book), *_kpis(book)]
+    changes = [*_contracts(book), *_mappings(book), *_definitions(book), *_kpis(book), *changed_files(*texts)]
     for meaning, same in (
         (True, baseline.meaning_digest == candidate.meaning_digest),
         (False, baseline.policy_digest == candidate.policy_digest),
@@ -135,6 +159,27 @@ def release_diff(baseline: Release, candidate: Release) -> ReleaseDiff:
                 )
             )
     return ReleaseDiff(baseline=baseline.name, candidate=candidate.name, changes=tuple(changes))
+
+
+def changed_files(before: MappingType[str, str | bytes], after: MappingType[str, str | bytes]) -> Iterator[Change]:
+    """Files that were added, removed or changed; texts are policy, bytes are a program's and can change any KPI."""
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            yield Change(
+                part=Part.FILE,
+                name=name,
+                path=(),
+                before=_sha256(old),
+                after=_sha256(new),
+                meaning=isinstance(new if old is None else old, bytes),
+            )
+
+
+def _sha256(data: str | bytes | None) -> str | None:
+    if data is None:
+        return None
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
 class _Book:

@@ -7,7 +7,7 @@ crossed unforeseen, a prediction that failed, an unexplained part beyond ``halt_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -126,6 +126,29 @@ def judge(
         dry_run=gates.dry_run,
         gates_digest=gates.digest(),
         expected_digest=digest_of_ledger(expected),
+    )
+
+
+def not_compared(outcome: Outcome, words: str, gates: Gates, expected: Sequence[Expected]) -> GateVerdict:
+    """The verdict where there is nothing to compare, because a side gave nothing."""
+    return GateVerdict(
+        outcome=outcome,
+        reasons=(Reason(outcome=outcome, words=words, halts=outcome is Outcome.FAIL),),
+        score=None,
+        passed=(),
+        dry_run=gates.dry_run,
+        gates_digest=gates.digest(),
+        expected_digest=digest_of_ledger(expected),
+    )
+
+
+def unapproved(verdict: GateVerdict, loosened: Sequence[str]) -> GateVerdict:
+    """The verdict by gates that were loosened and that nobody has approved: no pass; a fail stays one."""
+    words = f"the gates were loosened, and nobody has approved it: {'; '.join(loosened)}"
+    return replace(
+        verdict,
+        outcome=Outcome.FAIL if verdict.outcome is Outcome.FAIL else Outcome.INCONCLUSIVE,
+        reasons=(*verdict.reasons, Reason(outcome=Outcome.INCONCLUSIVE, words=words)),
     )
 
 

@@ -24,9 +24,13 @@ class Lines:
     thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
     covenants: tuple[Covenant, ...] = ()
 
-    def crossed(self, kpi: str, baseline: Decimal, candidate: Decimal) -> tuple[str, ...]:
-        """The lines of which the two values stand on different sides, in words."""
-        lines = [(f"covenant {item.name!r}", item.limit, item.direction) for item in self.covenants if item.kpi == kpi]
+    def crossed(self, kpi: str, baseline: Decimal, candidate: Decimal, *, whole: bool = True) -> tuple[str, ...]:
+        """The lines of which the two values stand on different sides, in words.
+
+        ``whole``: they are of the whole book, and not of a segment, of which covenants say nothing.
+        """
+        covenants = self.covenants if whole else ()
+        lines = [(f"covenant {item.name!r}", item.limit, item.direction) for item in covenants if item.kpi == kpi]
         if found := self.thresholds.get(kpi):
             thresholds = (("warning threshold", found.warning), ("critical threshold", found.critical))
             lines = [*((name, limit, found.direction) for name, limit in thresholds), *lines]

@@ -131,7 +131,7 @@ def sealed(
             "kpis": {
                 kpi.id: {
                     **_plain(kpi, _POLICY_OF_KPI | {"formula"}),
-                    "formula": _formula_text(kpi.formula.tree),
+                    "formula": kpi.formula.normal,
                 }
                 for kpi in catalogue.kpis
             },
@@ -184,10 +184,6 @@ def _check_rules(contract: Contract) -> None:
     for table in contract.tables:
         for rule in table.rules:
             row_expression(rule.expression, columns=table.column_names, code="CFG-203", where=rule.where)
-
-
-def _formula_text(tree: Any) -> str:
-    return str(tree.sql(dialect="duckdb", normalize_functions="lower"))
 
 
 def _only(item: Any, names: set[str]) -> dict[str, Any]:
