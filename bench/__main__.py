@@ -16,14 +16,16 @@ from pathlib import Path
 from bench.measure import HUGE, Bench, measure
 from bench.panel import measure_panels
 from bench.process import BenchError
+from bench.shadow import measure_shadows
 from bench.table import NOT_MET, Line, markdown
 
-PARTS = {"run": measure, "panel": measure_panels}
+PARTS = {"run": measure, "panel": measure_panels, "shadow": measure_shadows}
 _HUGE_BYTES = 6_000_000_000
 RUNS = {1_000: 5, 100_000: 5, 1_000_000: 3}
 CALCULATIONS = {1_000: 400, 10_000: 400, 1_000_000: 21}
 PANELS = {10_000: 3, 100_000: 3}
 HUGE_PANEL = 1_000_000
+SHADOWS = {100_000: 5, 1_000_000: 5}
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -35,6 +37,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="+", help="these sizes instead, once each, and no real book")
     parser.add_argument("--only", choices=PARTS, help="this part alone")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put each table into this page, between its marks")
+    parser.add_argument(
+        "--datacompy", default="", metavar="PYTHON", help="compare beside it: one that has datacompy.txt"
+    )
     parser.add_argument("--check", action="store_true", help="exit code 1 when a budget is not met")
     parser.add_argument("--folder", type=Path, help="where to work [default: the temporary folder]")
     return parser.parse_args(given)
@@ -48,14 +53,16 @@ def planned(asked: argparse.Namespace, folder: Path) -> Bench:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
     runs, calculations, panels, start_ups, real_runs = dict(RUNS), dict(CALCULATIONS), dict(PANELS), 10, 3
+    shadows = dict(SHADOWS)
     if asked.quick:
         runs, calculations, start_ups, real_runs = {1_000: 1, 100_000: 1}, {1_000: 50, 10_000: 50}, 2, 1
-        panels = {10_000: 1}
+        panels, shadows = {10_000: 1}, {100_000: 1}
     if asked.full:
         runs[HUGE] = panels[HUGE_PANEL] = 1
     if asked.rows:
         runs, calculations = dict.fromkeys(asked.rows, 1), dict.fromkeys(asked.rows, 5)
         panels, start_ups, real_runs = dict.fromkeys(asked.rows, 1), 1, 0
+        shadows = dict.fromkeys(asked.rows, 1)
     return Bench(
         folder=folder,
         tell=tell,
@@ -64,6 +71,8 @@ def planned(asked: argparse.Namespace, folder: Path) -> Bench:
         start_ups=start_ups,
         real_runs=real_runs,
         panels=panels,
+        shadows=shadows,
+        datacompy=asked.datacompy,
     )
 
 

@@ -57,11 +57,11 @@ def bridge_kpis(
     for side in (baseline, candidate):
         if tape.layout == "servicing":
             check_method(tape, side.definition)
-    make = _maker(tape, engine, day, currency)
+    make = tape_maker(tape, engine, day, currency)
     return bridge_calculations(engine, make, baseline, candidate, kpis, listed=listed, plain=tape.layout != "servicing")
 
 
-def _maker(tape: ReadTape, engine: Engine, day: date, currency: str) -> Maker:
+def tape_maker(tape: ReadTape, engine: Engine, day: date, currency: str) -> Maker:
     """How the calculation table of a tape is made under a definition."""
     if tape.layout == "servicing":
         normal_relations(tape, engine, currency, kind="TABLE")

@@ -25,7 +25,8 @@ from abaco_loans.tape.template import expression, filled, number_node
 LOAN_ID = "loan_id"
 CHANGED = "bridge_changed"
 
-_JOINED = """
+# Two relations of one row a loan, ``:old`` and ``:new``, joined by loan.
+JOINED = """
 WITH o AS (:old), n AS (:new)
 SELECT COALESCE(o.loan_id, n.loan_id) AS loan_id, COALESCE(o.row_count, 0) AS rows_old,
        COALESCE(n.row_count, 0) AS rows_new
@@ -111,7 +112,7 @@ class Pair:
 
     def join(self, old: World, new: World, actual: Actual | None, *, everything: bool = False) -> None:
         """Make `CHANGED` of the loans in which the two worlds differ, or of all."""
-        query = filled(_JOINED, old=self._by_loan(old), new=self._by_loan(new))
+        query = filled(JOINED, old=self._by_loan(old), new=self._by_loan(new))
         differs: list[exp.Expr] = [exp.column("rows_old").neq(exp.column("rows_new"))]
         for index in self._places.values():
             sides = [exp.func("COALESCE", exp.column(f"x_{index}", table=name), number_node(0)) for name in "on"]

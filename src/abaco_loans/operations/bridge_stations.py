@@ -54,6 +54,12 @@ class Side:
     printed: Mapping[str, Decimal] = field(default_factory=dict)
 
 
+def typed(rows: LoanRows, columns: Sequence[str]) -> exp.Select:
+    """These columns of the rows, with the types of the calculation table."""
+    items = (exp.alias_(exp.cast(_column(name), _type(name)), name, quoted=True) for name in columns)
+    return exp.select(*items).from_(rows.relation)
+
+
 class Way(StrEnum):
     """How one comes to a station from the one before."""
 
@@ -153,8 +159,7 @@ class Stations:
     def _given(self, rows: LoanRows, side: str) -> tuple[World, Calculation]:
         """The loan rows that a release gave, as a view with the types of the calculation table."""
         kept = tuple(name for name in COLUMNS if name in rows.columns and name in self._columns)
-        typed = (exp.alias_(exp.cast(_column(name), _type(name)), name, quoted=True) for name in kept)
-        query = exp.select(*typed).from_(rows.relation)
+        query = typed(rows, kept)
         relation = self._keep(f"calculation_{side}", "VIEW", query)
         absent = dict.fromkeys((name for name in COLUMNS if name not in kept), f"the {side}'s loan rows lack it")
         calculation = Calculation(query=query, columns=kept, absent=absent)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from abaco_loans.clock import Clock
 from abaco_loans.engines.base import Engine
@@ -14,6 +14,11 @@ from abaco_loans.operations.workspace import Workspace
 from abaco_loans.records.ledger import Event, NewEvent
 from abaco_loans.records.runs import RunReader, RunWriter
 from abaco_loans.tape.masking import MaskingKey
+
+if TYPE_CHECKING:
+    from abaco_loans.records.cutovers import CutoverReader, CutoverWriter
+    from abaco_loans.records.production import ProductionReader, ProductionWriter
+    from abaco_loans.records.shadows import ShadowReader, ShadowWriter
 
 Progress = Callable[[str], None]
 
@@ -33,6 +38,36 @@ class Records(Protocol):
     @property
     def writer(self) -> RunWriter:
         """Moves runs."""
+        ...
+
+    @property
+    def production_reader(self) -> ProductionReader:
+        """Reads the queue and the pointer."""
+        ...
+
+    @property
+    def production_writer(self) -> ProductionWriter:
+        """Moves jobs and the pointer."""
+        ...
+
+    @property
+    def cutover_reader(self) -> CutoverReader:
+        """Reads plans, approvals and journals."""
+        ...
+
+    @property
+    def cutover_writer(self) -> CutoverWriter:
+        """Records plans, approvals and journals."""
+        ...
+
+    @property
+    def shadow_reader(self) -> ShadowReader:
+        """Reads shadow runs and seals of gates."""
+        ...
+
+    @property
+    def shadow_writer(self) -> ShadowWriter:
+        """Moves shadow runs, seals gates."""
         ...
 
 

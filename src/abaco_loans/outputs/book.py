@@ -37,14 +37,11 @@ A document is plain data. Decimals are text (``"4.82"``), never numbers; shares 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from abaco_loans.errors import WorldError
-
-_NEEDED = ("jinja2", "vl_convert")
+from abaco_loans.outputs.layout import need_packages
 
 
 def write_book(document: Mapping[str, Any], path: Path) -> None:
@@ -57,16 +54,7 @@ def write_book(document: Mapping[str, Any], path: Path) -> None:
     Raises:
         WorldError: ``OUT-110`` a package is missing.
     """
-    for name in _NEEDED:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise WorldError(
-                "writing the book needs an extra package",
-                code="OUT-110",
-                where=str(path),
-                hint="pip install 'abaco-loans[book]'",
-            ) from error
+    need_packages("the book", str(path))
     from abaco_loans.outputs.page import page
 
     path.write_text(page(document), encoding="utf-8", newline="\n")

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from abaco_loans.outputs.charts import Figure
 from abaco_loans.outputs.drawing import readable, sparkline
+from abaco_loans.outputs.layout import environment
 from abaco_loans.outputs.numbers import grouped, percent
-from abaco_loans.outputs.parts import Note
-from abaco_loans.outputs.sections import NO_REASON, Absent, sections
+from abaco_loans.outputs.sections import NO_REASON, sections
 from abaco_loans.outputs.tables import Table, cell, number, panels, tone, words
 
 _MAY_MISS = ("definition", "tape", "dates", "tiles")
-_KINDS = {Figure: "figure", Table: "table", Absent: "absent", Note: "note"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +36,17 @@ class Tile:
 def page(document: Mapping[str, Any]) -> str:
     """The whole page; for the document, see `book`."""
     given = {"absent": {}, **dict.fromkeys(_MAY_MISS), **readable(document)}
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("abaco_loans.outputs"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests["part"] = lambda value, kind: _KINDS[type(value)] == kind
-    return environment.get_template("book.html.j2").render(
-        document=given,
-        no_reason=NO_REASON,
-        tiles=[_tile(item) for item in given["tiles"] or ()],
-        history=list(_history(given)),
-        sections=sections(given),
-        rows=grouped(given["tape"]["rows"]) if given["tape"] else "",
+    return (
+        environment()
+        .get_template("book.html.j2")
+        .render(
+            document=given,
+            no_reason=NO_REASON,
+            tiles=[_tile(item) for item in given["tiles"] or ()],
+            history=list(_history(given)),
+            sections=sections(given),
+            rows=grouped(given["tape"]["rows"]) if given["tape"] else "",
+        )
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +20,7 @@ from abaco_loans.outputs.charts import (
     trend,
 )
 from abaco_loans.outputs.drawing import INK
+from abaco_loans.outputs.layout import Note
 from abaco_loans.outputs.numbers import NONE, amount, compact, grouped, month, percent
 from abaco_loans.outputs.tables import Cell, Table, cell, number, panels, tone, words
 
@@ -39,13 +39,6 @@ _ENOUGH_LINES = 5
 _ENOUGH_POINTS = 4
 _HEAT_STEPS = 8
 _NAMED = "Named: the oldest cohort, one midway, the newest with four months on book, and the highest. Grey: the rest."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """A paragraph under a chart or table."""
-
-    text: str
 
 
 Shown = Figure | Table | Note

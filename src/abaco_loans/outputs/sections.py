@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from abaco_loans.outputs import parts
+from abaco_loans.outputs.layout import Absent, Part, Section
 
 Document = Mapping[str, Any]
 NO_REASON = "no values were recorded, and no reason either"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Absent:
-    """What stands where a part cannot be computed."""
-
-    title: str
-    reason: str
-
-
-Part = parts.Shown | Absent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A section of the book: its anchor, heading, first sentence and parts in order."""
-
-    name: str
-    title: str
-    lead: str
-    parts: Sequence[Part]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,130 @@
+"""The tape of a shadow run: one private copy that every side runs on, and what we read from it ourselves.
+
+A bridge recomputes KPIs, so the tape is read once more here, with the contracts and mappings of the first of the two
+releases that can read it. Where neither can (two programs, or a tape that only a program understands), the tape is a
+name, a digest and a date that somebody has to give.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from abaco_loans.engines.base import Engine
+from abaco_loans.errors import AbacoError, InputError, UsageError
+from abaco_loans.operations.calculate import choose_date
+from abaco_loans.operations.read_tape import ReadTape, StagedTape, load_tape, stage_tape
+from abaco_loans.operations.run_tape import too_much
+from abaco_loans.operations.submit_tape import tape_digest
+from abaco_loans.operations.tools import Tools
+from abaco_loans.outputs.publish import world
+from abaco_loans.releases.release import Release
+from abaco_loans.tape.masking import MaskingKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowTape:
+    """A tape that two releases run on.
+
+    Attributes:
+        copy: the private copy.
+        sha256: as runs know it; of a folder that we cannot read, of its files' names and digests.
+        read: what we read, under ``release``; None where neither release can read it, ``unread`` says why.
+    """
+
+    name: str
+    copy: Path
+    sha256: str
+    as_of: date
+    read: ReadTape | None = None
+    release: Release | None = None
+    unread: str = ""
+
+    @property
+    def layout(self) -> str:
+        """Its layout; empty where it is not known."""
+        return self.read.layout if self.read else ""
+
+
+def copied(tape: Path, folder: Path) -> Path:
+    """Copy a tape (a file, or the files at the top of a folder) into a private folder, to be read only.
+
+    Raises:
+        UsageError: ``SRC-201`` there is no such file.
+        InputError: ``SRC-103`` it changed while it was copied.
+    """
+    if not tape.exists():
+        raise UsageError(
+            "there is no such file",
+            code="SRC-201",
+            where=str(tape),
+            hint="check the path; a servicing extract is given as its folder",
+        )
+    with world(folder):
+        folder.mkdir(mode=0o700)
+        target = folder / tape.resolve().name
+        sources = {tape: target}
+        if tape.is_dir():
+            target.mkdir(mode=0o700)
+            sources = {path: target / path.name for path in sorted(tape.iterdir()) if path.is_file()}
+        for source, copy in sources.items():
+            before = source.stat()
+            shutil.copyfile(source, copy)
+            after = source.stat()
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise InputError(
+                    "the file changed while it was read: it is not ready",
+                    code="SRC-103",
+                    where=source.name,
+                    hint="wait until the sender has finished, then run again",
+                )
+            copy.chmod(0o400)
+    return target
+
+
+def read_shadow_tape(
+    tape: Path,
+    copy: Path,
+    releases: Sequence[Release],
+    engine: Engine,
+    scratch: Path,
+    *,
+    as_of: date | None,
+    layout: str | None,
+    mapping: str | None,
+    key: MaskingKey,
+    tools: Tools,
+) -> ShadowTape:
+    """Read the copy with the first release that can, and settle the date that all runs are asked for.
+
+    Raises:
+        InputError: ``SHD-102`` no date was given, and none can be read from the tape.
+    """
+    reasons: list[AbacoError] = []
+    for number, release in enumerate(releases):
+        folder = scratch / f"reading{number}"
+        try:
+            with world(folder):
+                folder.mkdir(mode=0o700)
+            staged: StagedTape = stage_tape(copy, release, folder, lambda: engine, layout=layout, mapping=mapping)
+            read = load_tape(staged, engine, key, folder, tools.progress)
+            refusal = too_much(read, strict=False)
+            if refusal:
+                raise refusal
+            day, _ = choose_date(read, engine, as_of)
+        except InputError as error:
+            reasons.append(error)
+            continue
+        return ShadowTape(name=tape.name, copy=copy, sha256=staged.sha256, as_of=day, read=read, release=release)
+    unread = "; ".join(f"{error.what} ({error.code})" for error in reasons) or "neither release has contracts"
+    if as_of is None:
+        raise InputError(
+            f"the date of the tape is not known: {unread}",
+            code="SHD-102",
+            where=tape.name,
+            hint="give --as-of, and both releases are asked for that date",
+        )
+    return ShadowTape(name=tape.name, copy=copy, sha256=tape_digest(copy), as_of=as_of, unread=unread)
