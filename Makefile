@@ -2,7 +2,7 @@
 # Needs: Python 3.11 or newer (with venv), make. Another interpreter: make test PYTHON=/path/to/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test check lint format types imports bench sweep wheel clean
+.PHONY: help setup demo docs test check lint format types imports bench sweep soak-queue wheel clean
 
 SHELL   := /bin/sh
 PYTHON  ?=
@@ -14,7 +14,7 @@ CODE    := src tests .ci $(wildcard bench scripts)
 TYPED   := src tests .ci/wheel_check.py $(wildcard bench scripts)
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP) ## a workspace with a synthetic book, run and shown, in ./demo
 	@rm -rf demo
@@ -45,6 +45,9 @@ bench: $(STAMP) ## the numbers of docs/performance.md
 
 sweep: $(STAMP) ## kill a run at every step it has (minutes)
 	@$(BIN)/python -m pytest -n 2 -m sweep
+
+soak-queue: $(STAMP) ## 1,000 tapes, two workers that die at random, on both databases (minutes)
+	@$(BIN)/python -m pytest -n 2 -m sweep tests/faults/test_worker_kill.py
 
 wheel: $(STAMP) ## build the wheel and try it in an empty environment
 	@rm -rf dist

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as command
-from bench.process import BenchError, python, took
+from bench.process import BenchError, Took, python, took
+from bench.shadow import same_findings
 from bench.table import MET, NONE, NOT_MET, Budget, Line, markdown
 
 
@@ -58,12 +60,25 @@ def test_the_page_keeps_its_words_around_the_table(repository: Path) -> None:
     twice = command.page(once, "panel", "| second |\n")
     assert "| first |" in once
     assert "| first |" not in twice
-    assert twice.replace("second", "first") == once
+    assert twice.replace("| second |", "| first |") == once
     assert once.startswith("# Performance\n")
     assert once.endswith(page[page.index(command.marks("panel")[1]) :])
     assert command.marks("run")[0] in once
     with pytest.raises(BenchError, match="no marks"):
         command.page("# Another page\n", "run", "")
+
+
+def test_comparisons_that_found_something_else_are_not_measured() -> None:
+    def found(**columns: int) -> Took:
+        document = {"seconds": 1, "sides": [3, 0, 0], "columns": columns}
+        return Took(wall_s=1, cpu_s=1, peak_mb=1, text=json.dumps(document))
+
+    same_findings([found(product=1), found(product=1)])
+    for others in ([found(product=2)], [found(product=1), found()]):
+        with pytest.raises(BenchError, match="do not agree"):
+            same_findings([found(product=1), *others])
+    with pytest.raises(BenchError, match="do not agree"):
+        same_findings([found(), found()])
 
 
 @pytest.mark.slow
@@ -76,6 +91,8 @@ def test_the_bench_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     for what in ("`abaco --help`", "`abaco run`, 300 rows", "peak memory", "calculation alone, 300 rows", "pandas"):
         assert what in printed
     for what in ("panel, 300 loans", "peak memory of the panel, 300 loans"):
+        assert what in printed
+    for what in ("loans compared, 300 loans", "bare full join", "a bridge of five causes, 300 loans"):
         assert what in printed
     assert "under 0.2 s" in page.read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["page.md"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -37,3 +37,18 @@ class FixedClock:
     def move_to(self, at: datetime) -> None:
         """Set the clock to another moment, forwards or backwards."""
         self._at = at
+
+
+class ShiftedClock:
+    """The machine's clock, set forward by hand: for rehearsals, in which a day passes in seconds."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        """The present moment in UTC, so far ahead as the clock was set."""
+        return datetime.now(UTC) + self._ahead
+
+    def move_to(self, at: datetime) -> None:
+        """Set the clock forward to a moment; one that has passed changes nothing."""
+        self._ahead += max(at - self.now(), timedelta(0))

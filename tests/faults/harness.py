@@ -82,8 +82,9 @@ class Server:
         cwd: Path | None = None,
         err: Path | None = None,
         folder: Path | None = None,
+        entry: str = "",
     ) -> Going:
-        """Start one process; `order` is for the shim."""
+        """Start one process; `order` is for the shim, `entry` a module whose `main` is run instead of `abaco`."""
         self._number += 1
         place = folder or self._folder
         going = [place / f"{self._number}.{name}" for name in ("out", "err")]
@@ -92,6 +93,7 @@ class Server:
                 "start": {
                     "arguments": [str(item) for item in arguments],
                     "order": order,
+                    "entry": entry,
                     "environment": dict(environment or {}),
                     "limits": dict(limits or {}),
                     "user": user,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import json
 import os
 import resource
@@ -53,6 +54,9 @@ def _child(asked: dict[str, Any]) -> int:
     if asked["order"]:
         ctypes.CDLL(None).fault_shim_order(asked["order"].encode())
     try:
+        if asked["entry"]:
+            sys.path.append(str(Path(__file__).resolve().parents[2]))
+            return int(importlib.import_module(asked["entry"]).main(asked["arguments"]))
         cli.main(asked["arguments"])
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(bool(leave.code))

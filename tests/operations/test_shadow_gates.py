@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from datetime import timedelta
+
 import pytest
 
-from abaco_loans.clock import Clock
+from abaco_loans.clock import Clock, FixedClock
 from abaco_loans.errors import ConfigError
+from abaco_loans.records.shadows import ShadowPlan
 from abaco_loans.records.store import Store, open_store
-from tests.operations.desk import Desk
+from tests.operations.desk import NOON, Desk
 from tests.operations.shadow_desk import gates, printing, shadow, worked_tape
 
 STRICT = "metrics:\n  risk.par_30: {critical: true, must_have_data: true}\n"
@@ -110,3 +114,16 @@ def test_a_release_is_frozen_by_its_first_comparison(pair: Desk) -> None:
     (pair.workspace.root / "releases" / "new" / "program.py").write_text("print('{}')", encoding="utf-8")
     with pytest.raises(ConfigError, match="another meaning"):
         shadow(pair, tape, "old", "new")
+
+
+def test_a_shadow_run_that_broke_or_was_stopped_is_no_pass(pair: Desk) -> None:
+    gates(pair, "new", LOOSE + "consecutive_passes: 2\n")
+    tape = worked_tape(pair)
+    shadow(pair, tape, "old", "new")
+    with records_of(pair, "x") as store:
+        (done,) = store.shadow_reader.list()
+        plan = ShadowPlan(**{item.name: getattr(done, item.name) for item in fields(ShadowPlan)})
+        store.shadow_writer.plan(replace(plan, shadow_id="killed"))
+    pair.clock = FixedClock(NOON + timedelta(hours=7))
+    assert shadow(pair, tape, "old", "new")["settled"]["outcome"] == "inconclusive"
+    assert shadow(pair, tape, "old", "new")["settled"]["outcome"] == "pass"

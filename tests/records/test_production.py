@@ -464,27 +464,29 @@ def test_only_what_counts_is_requeued(store: Store, clock: FixedClock) -> None:
     back_at = writer.switch("r1", "v1", expected="v2")
     before = {item.job_id: item for item in reader.jobs()}
     requeued = writer.requeue_since("r1", 2)
-    assert [job.job_id for job in requeued] == [early, late]
+    assert [job.job_id for job in requeued] == [early, late, failed]
+    assert (requeued[2].status, requeued[2].attempts, requeued[2].fence) == ("queued", 0, 2)
     assert requeued[0] == dataclasses.replace(
         before[early], status="queued", fence=2, attempts=0, served_by=None, run_id=None, epoch=None,
         event_seq=requeued[0].event_seq,
     )  # fmt: skip
     assert writer.requeue_since("r1", 2) == ()
-    assert all(reader.job(job_id) == before[job_id] for job_id in (old, failed, waiting))
+    assert all(reader.job(job_id) == before[job_id] for job_id in (old, waiting))
     writer.unhold("r1")
     serve(waiting, "waiting v1")
     serve(early, "early v1")
     serve(late, "late v1")
+    serve(failed, "failed v1")
     assert [(item.run_id, item.epoch) for item in reader.served(early)] == [("early v2", 2), ("early v1", 3)]
     assert [item.run_id for item in reader.served_since(2)] == [
-        "early v2", "late v2", "waiting v1", "early v1", "late v1",
+        "early v2", "late v2", "waiting v1", "early v1", "late v1", "failed v1",
     ]  # fmt: skip
-    assert [item.run_id for item in reader.latest_served(2)] == ["late v1", "early v1"]
+    assert [item.run_id for item in reader.latest_served(2)] == ["failed v1", "late v1"]
     # Forward again, and back: the results of epoch 3 count no longer, those of epoch 1 do.
     switched(store, "v2", "c2")
     writer.hold("r2")
     writer.switch("r2", "v1", expected="v2")
-    assert {job.job_id for job in writer.requeue_since("r2", back_at.epoch)} == {early, late, waiting}
+    assert {job.job_id for job in writer.requeue_since("r2", back_at.epoch)} == {early, late, waiting, failed}
     assert reader.job(old).epoch == 1  # type: ignore[union-attr]
     assert whole(store)
 

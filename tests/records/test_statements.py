@@ -7,7 +7,7 @@ import sqlglot
 from sqlalchemy import Table
 from sqlglot import exp
 
-from abaco_loans.records import cutovers, production, shadows, statements
+from abaco_loans.records import cutovers, production, shadows, statements, watches
 from abaco_loans.records.cutover_rows import (
     APPROVAL_SEALED,
     APPROVALS,
@@ -20,7 +20,9 @@ from abaco_loans.records.production_rows import JOB_SEALED, JOBS, POINTER_SEALED
 from abaco_loans.records.run_rows import COUNT_SEALED, RUN_SEALED, VALUE_SEALED
 from abaco_loans.records.schema import (
     approvals,
+    checkpoints,
     cutover_steps,
+    decisions,
     events,
     gate_seals,
     jobs,
@@ -34,8 +36,17 @@ from abaco_loans.records.schema import (
     shadow_runs,
 )
 from abaco_loans.records.schema import cutovers as cutover_table
+from abaco_loans.records.schema import watches as watch_table
 from abaco_loans.records.shadow_rows import GATES, GATES_SEALED, SHADOW_RUNS, SHADOW_SEALED
 from abaco_loans.records.standing import Kind
+from abaco_loans.records.watch_rows import (
+    CHECKPOINT_SEALED,
+    CHECKPOINTS,
+    DECISION_SEALED,
+    DECISIONS,
+    WATCH_SEALED,
+    WATCHES,
+)
 
 WRITTEN = {
     name: text for name, text in vars(statements).items() if isinstance(text, str) and text.lstrip()[:6] in
@@ -59,6 +70,9 @@ WRITTEN = {
         (statements.ADD_CUTOVER, cutover_table, set()),
         (statements.ADD_STEP, cutover_steps, set()),
         (statements.ADD_APPROVAL, approvals, {"id"}),
+        (statements.ADD_WATCH, watch_table, set()),
+        (statements.ADD_CHECKPOINT, checkpoints, set()),
+        (statements.ADD_DECISION, decisions, set()),
     ],
 )
 def test_a_new_row_has_every_column(statement: str, table: Table, without: set[str]) -> None:
@@ -103,6 +117,8 @@ SHADOW_KEPT = {
             {"cutover_id", "kind", "from_release", "to_release", "plan", "plan_hash", "created_by", "created_at"},
         ),
         (statements.MOVE_STEP, cutover_steps, {"cutover_id", "number", "phase", "name"}),
+        (statements.MOVE_WATCH, watch_table, {"watch_id", "release", "baseline_release", "started_at", "baseline"}),
+        (statements.MAKE_DECISION, decisions, {"watch_id", "point", "asked_at", "deadline"}),
     ],
 )
 def test_a_moved_row_sets_all_that_can_change(statement: str, table: Table, kept: set[str]) -> None:
@@ -119,6 +135,7 @@ def test_a_moved_row_sets_all_that_can_change(statement: str, table: Table, kept
         (statements.EVENTS_OF_SHADOWS_AND_SEALS, shadows.STATE_ACTIONS, (SHADOW_RUNS, GATES)),
         (statements.EVENTS_OF_PRODUCTION, production.STATE_ACTIONS, (POINTERS, JOBS, SERVED)),
         (statements.EVENTS_OF_CUTOVERS, cutovers.STATE_ACTIONS, (CUTOVERS, STEPS, APPROVALS)),
+        (statements.EVENTS_OF_WATCHES, watches.STATE_ACTIONS, (WATCHES, CHECKPOINTS, DECISIONS)),
     ],
 )
 def test_the_events_that_rows_are_held_against_are_those_that_their_writer_makes(
@@ -152,5 +169,8 @@ def test_seals_cover_every_column_but_themselves_and_what_the_database_counts() 
         (cutover_table, CUTOVER_SEALED, set()),
         (cutover_steps, STEP_SEALED, set()),
         (approvals, APPROVAL_SEALED, {"id"}),
+        (watch_table, WATCH_SEALED, set()),
+        (checkpoints, CHECKPOINT_SEALED, set()),
+        (decisions, DECISION_SEALED, set()),
     ):
         assert [c.name for c in table.c if c.name not in {"seal", "event_seq", *uncovered}] == names

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from abaco_loans.cli import show
 from abaco_loans.cli.run import print_run, run_once
 
+if TYPE_CHECKING:
+    from abaco_loans.operations.workspace import Workspace
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("abaco-demo"))
+@click.option("--no-rehearsal", is_flag=True, help="Leave out the rehearsal of a migration at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def demo(folder: Path, as_json: bool) -> None:
-    """Make a workspace in FOLDER, sample a book, run its tapes, show the numbers, and say what to try next."""
+def demo(folder: Path, no_rehearsal: bool, as_json: bool) -> None:
+    """Make a workspace in FOLDER, sample a book, run its tapes, show the numbers, and say what to try next.
+
+    It ends with a short rehearsal: on a copy, the new release takes over from an old report, and is watched for a day.
+    """
     from abaco_loans.operations.verify_audit import verify_audit
     from abaco_loans.operations.workspace import make_workspace
     from abaco_loans.operations.write_sample import write_sample
@@ -47,11 +56,25 @@ def demo(folder: Path, as_json: bool) -> None:
             print_run(document, changes)
     with open_records(workspace) as records:
         verdict = verify_audit(records, workspace)
-    if as_json:
-        show.print_json({"workspace": str(folder), "runs": documents, "audit": verdict.as_dict()})
-        return
     say(f"\n6. abaco audit verify -- {verdict.events} events, {'nothing was changed' if verdict.ok else 'BAD'}")
-    _say_next(folder)
+    rehearsal = None if no_rehearsal else _rehearsed(workspace, say, quiet=as_json)
+    if as_json:
+        found = {"workspace": str(folder), "runs": documents, "audit": verdict.as_dict()}
+        show.print_json(found if rehearsal is None else found | {"rehearsal": rehearsal})
+    else:
+        _say_next(folder)
+    if rehearsal is not None and rehearsal["verdict"] != "passed":
+        raise click.exceptions.Exit(1)
+
+
+def _rehearsed(place: Workspace, say: Callable[[str], None], *, quiet: bool) -> dict[str, Any]:
+    """From the old report to the new release, on a copy."""
+    from abaco_loans.cli.rehearse import rehearsed
+    from abaco_loans.operations.rehearse_acts import Asked
+
+    say("\n7. abaco rehearse --short --tapes 1 -- on a copy, v2 takes over from an old report (v1), and is watched for a day\n")
+    asked = Asked(to="v2", baseline="v1", tapes=1, short=True)
+    return rehearsed(place, asked, quiet=quiet)
 
 
 def _say(text: str) -> None:
@@ -65,6 +88,7 @@ def _say_next(folder: Path) -> None:
         ("abaco kpi show risk.par_30", "a number with its proof"),
         ("abaco kpi explain risk.par_30 tapes/servicing", "the same book under four definitions"),
         ("abaco runs list", "what was run"),
+        ("abaco rehearse --fail 5", "the same migration, when the new release is not good"),
         ("abaco audit export", "the ledger, for an auditor"),
         ("abaco doctor", "is all well here?"),
     ):

@@ -1,4 +1,4 @@
-"""``abaco release``: what stands in releases/, what two of them differ in, and who approved looser gates."""
+"""``abaco release``: what stands in releases/, what two of them differ in, who approved looser gates, what is over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KPIS_SHOWN = 3
 
 @click.group()
 def release() -> None:
-    """List, show and compare releases; approve looser gates."""
+    """List, show and compare releases; approve looser gates; retire what is over."""
 
 
 @release.command("list")
@@ -234,3 +234,25 @@ def approve(name: str, reason: str, workspace: Path | None, as_json: bool) -> No
     )
     for line in seal.loosened:
         click.echo(f"  {show.plain(line)}")
+
+
+@release.command()
+@click.argument("name")
+@click.option("--reason", default="", help="Why; stands in the audit ledger.")
+@show.common
+def retire(name: str, reason: str, workspace: Path | None, as_json: bool) -> None:
+    """End the old release NAME, 28 good days after the one that followed it became active.
+
+    It runs no more; all that it ever said stays readable. Exit code 1: it is still needed.
+    """
+    from abaco_loans.operations.retire_release import retire_release
+    from abaco_loans.operations.workspace import find_workspace
+    from abaco_loans.wiring import run_tools
+
+    tools = run_tools(find_workspace(workspace, os.environ), os.environ, lambda text: None)
+    with tools.open_records() as records:
+        retire_release(name, reason, tools, records)
+    if as_json:
+        show.print_json({"release": name, "role": "retired", "reason": reason})
+        return
+    click.echo(f"{show.plain(name)} is retired: it runs no more, and its history stays readable")

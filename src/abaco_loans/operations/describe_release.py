@@ -9,7 +9,7 @@ from typing import Any
 
 from abaco_loans.errors import ConfigError
 from abaco_loans.operations.workspace import Workspace
-from abaco_loans.records.runs import ReleaseRow
+from abaco_loans.records.runs import RETIRED, ReleaseRow
 from abaco_loans.records.shadows import GateSeal
 from abaco_loans.releases.command_release import CommandRelease
 from abaco_loans.releases.diff import Change, ReleaseDiff, release_diff
@@ -25,7 +25,7 @@ def listed_releases(workspace: Workspace, recorded: Sequence[ReleaseRow]) -> lis
     """Every release of the workspace; one that cannot be read has a ``fault`` and no digests."""
     found = []
     for name in workspace.release_names():
-        item: dict[str, Any] = {"name": name, "role": workspace.role(name), "fault": None}
+        item: dict[str, Any] = {"name": name, "role": _role(workspace, name, recorded), "fault": None}
         try:
             release = workspace.any_release(name)
         except ConfigError as error:
@@ -33,6 +33,11 @@ def listed_releases(workspace: Workspace, recorded: Sequence[ReleaseRow]) -> lis
             continue
         found.append({**item, **_digests(release), "holds": _holds(release), "frozen": _frozen(release, recorded)})
     return found
+
+
+def _role(workspace: Workspace, name: str, recorded: Sequence[ReleaseRow]) -> str:
+    """The role that a release has now; one that was retired has none any more."""
+    return RETIRED if any((item.name, item.role) == (name, RETIRED) for item in recorded) else workspace.role(name)
 
 
 def release_document(
@@ -53,7 +58,7 @@ def release_document(
     release = workspace.any_release(name)
     return {
         "name": name,
-        "role": workspace.role(name),
+        "role": _role(workspace, name, recorded),
         **_digests(release),
         "core": release.core_digest,
         "frozen": _frozen(release, recorded),

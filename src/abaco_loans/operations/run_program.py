@@ -147,7 +147,7 @@ class _Desk:
             return self._made(recorder, start, catalogues)
         except BaseException as error:
             if lost is None:
-                record_failure(_unsaid(error), recorder.run_id, start.attempt, records)
+                record_failure(unsaid(error), recorder.run_id, start.attempt, records)
             raise
 
     def _read(self, catalogues: list[Release]) -> ShadowTape:
@@ -278,7 +278,7 @@ def _undated(error: InputError) -> InputError:
     )
 
 
-def _unsaid(error: BaseException) -> BaseException:
+def unsaid(error: BaseException) -> BaseException:
     """The failure as it is recorded: a program's last words may name customers."""
     if isinstance(error, AbacoError) and error.code == _CRASHED:
         return type(error)(error.what, code=error.code, where=error.where, hint="run it again to see what it says")

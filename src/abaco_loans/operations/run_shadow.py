@@ -25,13 +25,14 @@ from abaco_loans.operations.run_side import AnyRelease, SideJob, SideRun, run_si
 from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.seal_gates import SealedGates, seal_gates
 from abaco_loans.operations.shadow_document import shadow_document
+from abaco_loans.operations.shadow_evidence import evidence_of, shadow_runs
 from abaco_loans.operations.shadow_tape import ShadowTape, copied, read_shadow_tape
 from abaco_loans.operations.tools import Records, Tools
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.publish import sync, world
 from abaco_loans.portfolio.policy import Policy
 from abaco_loans.records.shadows import ShadowPlan, ShadowRecord
-from abaco_loans.releases.judgement import Evidence, GateVerdict, Outcome, Settled, settled
+from abaco_loans.releases.judgement import Evidence, GateVerdict, Settled, settled
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.masking import MaskingKey, key_version
 
@@ -250,31 +251,22 @@ def _ran(
 
 def _settled(plan: ShadowPlan, verdict: GateVerdict, sides: Sides, records: Records) -> Settled:
     """What this verdict says together with those before it."""
-    earlier = records.shadow_reader.history(
-        plan.candidate, candidate_meaning=plan.candidate_meaning, baseline_meaning=plan.baseline_meaning
+    runs = shadow_runs(
+        records.shadow_reader,
+        plan.candidate,
+        candidate_meaning=plan.candidate_meaning,
+        baseline_meaning=plan.baseline_meaning,
     )
-    history = [
-        Evidence(
-            tape=item.tape_sha256,
-            on=item.finished_at.date(),
-            outcome=Outcome(item.verdict),
-            gates_digest=item.gates_digest,
-            dry_run=bool(item.dry_run),
-        )
-        for item in earlier
-        if item.finished_at and item.verdict
-    ]
     today = sides.now.date()
-    history.append(
-        Evidence(
-            tape=plan.tape_sha256,
-            on=today,
-            outcome=verdict.outcome,
-            gates_digest=verdict.gates_digest,
-            dry_run=verdict.dry_run,
-        )
+    this = Evidence(
+        tape=plan.tape_sha256,
+        on=today,
+        outcome=verdict.outcome,
+        gates_digest=verdict.gates_digest,
+        dry_run=verdict.dry_run,
     )
-    return settled(history, sides.sealed.gates, today=today)
+    earlier = evidence_of([item for item in runs if item.shadow_id != plan.shadow_id], sides.now)
+    return settled([*earlier, this], sides.sealed.gates, today=today)
 
 
 def _written(workspace: Workspace, shadow_id: str, document: dict[str, Any], scratch: Path) -> str:

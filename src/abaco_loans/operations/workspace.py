@@ -30,6 +30,11 @@ SETTINGS_FILE = "abaco.yml"
 CACHE_FOLDER = ".cache"
 KEY_VARIABLE = "ABACO_MASKING_KEY"
 _KEY_BYTES = 32
+# Of a workspace, what a version control system must not keep: secrets, people's data, and what can be made again.
+_NOT_KEPT = (
+    *("keys", "records", "outputs", "queue", "inbox", "shadow", "reports", "logs"),
+    *(".rollback", ".scratch", ".cache"),
+)
 _SETTINGS_TEXT = """\
 # Settings of this workspace. All of them, with their defaults, stand in docs/settings.md.
 release: v2                  # the active one; `abaco release list` shows the others
@@ -420,7 +425,7 @@ def make_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         _write_secret(folder / "keys" / "masking.key", secrets.token_hex(_KEY_BYTES))
-        (folder / ".gitignore").write_text("keys/\nrecords/\noutputs/\n.scratch/\n.cache/\n", encoding="utf-8")
+        (folder / ".gitignore").write_text("".join(f"{name}/\n" for name in _NOT_KEPT), encoding="utf-8")
         (folder / SETTINGS_FILE).write_text(_SETTINGS_TEXT, encoding="utf-8")
         sync(folder)
     return open_workspace(folder, environment)

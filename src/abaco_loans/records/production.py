@@ -16,7 +16,7 @@ A job's status moves as :data:`MOVES` allows. Every change appends its own event
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, Protocol
@@ -33,6 +33,7 @@ MOVES: frozenset[tuple[str, JobStatus]] = frozenset(
         ("leased", "failed"),
         ("leased", "queued"),  # given back by its owner, or fenced
         ("done", "queued"),  # its result no longer counts: a rollback
+        ("failed", "queued"),  # the release under which it failed is no longer active: a rollback
     }
 )
 
@@ -275,10 +276,11 @@ class ProductionWriter(Protocol):
         """
         ...
 
-    def requeue_since(self, cutover_id: str, epoch: int) -> tuple[Job, ...]:
-        """Put every job back whose counting result was made at ``epoch`` or later (``job.requeued``), oldest first.
+    def requeue_since(self, cutover_id: str, epoch: int, only: Collection[str] | None = None) -> tuple[Job, ...]:
+        """Put every job back that was served, or failed for good, at ``epoch`` or later (``job.requeued``), oldest first.
 
-        To be called after the switch: results of the epoch that the pointer stands at are those that count.
+        To be called after the switch: results of the epoch that the pointer stands at are those that count. ``only``
+        leaves out every job that is not named; None leaves out none.
 
         Raises:
             WorldError: REC-113 the pointer is not held by this cutover.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ from abaco_loans.records.production_rows import JOB_SEALED, JOBS, POINTER_SEALED
 from abaco_loans.records.run_rows import damaged, seal
 from abaco_loans.records.standing import check, disagreeing, said_by, standing
 
+_ALL = 2**31 - 1
 _SUBJECT = "production"  # of the pointer's events
 _NO_POINTER = Pointer(active="", previous="", epoch=0, held_by="", changed_at=None, event_seq=0)
 _NOT_LEASED = {"owner": "", "lease_until": None}
@@ -186,7 +187,8 @@ class SqlProductionWriter:
             old = self._mine(connection, job_id, fence)
             release, epoch = _taken_with(connection, old)
             goes_back = again or self._pointer(connection)["epoch"] != epoch
-            said = {"owner": old["owner"], "fence": fence, "release": release, "code": str(error.get("code", ""))}
+            said = {"owner": old["owner"], "fence": fence, "release": release, "epoch": epoch}
+            said |= {"code": str(error.get("code", ""))}
             row = old | _NOT_LEASED | {"error": text}
             to: JobStatus = "queued" if goes_back else "failed"
             action = "job.returned" if goes_back else "job.failed"
@@ -199,13 +201,19 @@ class SqlProductionWriter:
             rows = connection.rows(statements.JOBS_LEASED)
             return self._put_back(connection, rows, "job.fenced", {"cutover": cutover_id}, {})
 
-    def requeue_since(self, cutover_id: str, epoch: int) -> tuple[Job, ...]:
-        """Put every job back whose counting result was made at ``epoch`` or later (``job.requeued``), oldest first."""
+    def requeue_since(self, cutover_id: str, epoch: int, only: Collection[str] | None = None) -> tuple[Job, ...]:
+        """Put every job back that was served, or failed, at ``epoch`` or later (``job.requeued``), oldest first."""
         with self._database.write() as connection:
             pointer = self._held(connection, cutover_id)
             if epoch >= pointer["epoch"]:
                 raise InvariantError(f"results of epoch {epoch} count: the pointer stands at {pointer['epoch']}")
-            rows = connection.rows(statements.JOBS_SERVED_SINCE, epoch=epoch)
+            failed = connection.rows(statements.JOBS_LATEST_FIRST, status="failed", limit=_ALL)
+            found = [
+                *connection.rows(statements.JOBS_SERVED_SINCE, epoch=epoch),
+                *(row for row in failed if (_taken_with(connection, row)[1] or 0) >= epoch),
+            ]
+            found.sort(key=lambda row: row["event_seq"])
+            rows = [row for row in found if only is None or row["job_id"] in only]
             said = {"cutover": cutover_id, "since_epoch": epoch}
             return self._put_back(connection, rows, "job.requeued", said, {"attempts": 0} | _NOT_SERVED)
 
@@ -376,9 +384,9 @@ def _lease(now: datetime, lease_s: float) -> str:
     return moment(now + timedelta(seconds=lease_s))
 
 
-def _taken_with(connection: Connection, leased: Row) -> tuple[Any, Any]:
-    """The release and epoch that a leased job was taken with: its latest event is that it was taken."""
-    (event,) = connection.rows(statements.EVENT_PAYLOAD, seq=leased["event_seq"])
+def _taken_with(connection: Connection, row: Row) -> tuple[Any, Any]:
+    """The release and epoch that a job was taken with which is leased, or has failed: its latest event says it."""
+    (event,) = connection.rows(statements.EVENT_PAYLOAD, seq=row["event_seq"])
     said = said_by(event["payload"])
     return said.get("release"), said.get("epoch")
 

@@ -16,6 +16,7 @@ from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.ledger_table import append, moment
 from abaco_loans.records.runs import (
     MOVES,
+    RETIRED,
     STATE_ACTIONS,
     KpiRow,
     QuarantineCount,
@@ -243,6 +244,8 @@ class SqlRunWriter:
                 return True
             if (old["kind"], old["meaning_digest"]) != (kind, meaning_digest):
                 raise _changed_meaning(name, kind)
+            if old["role"] == RETIRED != role:
+                raise _retired(name)
             append(connection, _release_changes(name, old, given), at=now, actor=self._actor)
             connection.rows(statements.AMEND_RELEASE, name=name, role=role, policy_digest=policy_digest)
         return False
@@ -302,6 +305,15 @@ class SqlRunWriter:
         row["event_seq"] = made[0].seq
         connection.rows(statements.ADD_RUN if old is None else statements.MOVE_RUN, **row)
         return run_rows.record(row)
+
+
+def _retired(name: str) -> ConfigError:
+    return ConfigError(
+        f"release {name} is retired",
+        code="REC-122",
+        where=f"releases/{name}",
+        hint="its history stays readable; to run what it was, copy it under a new name",
+    )
 
 
 def _changed_meaning(name: str, kind: str) -> ConfigError:

@@ -32,6 +32,8 @@ MOVES: frozenset[tuple[str, RunStatus]] = frozenset(
 )
 
 # The id of a panel (values at many as-of dates under one id) begins so; that of a run at one date does not.
+# The role of a release that runs no more.
+RETIRED = "retired"
 PANEL_PREFIX = "panel-"
 
 # Events that the writer makes itself; callers add others.
@@ -260,6 +262,6 @@ class RunWriter(Protocol):
         A new policy digest is an amendment (``release.amended``); a new role, ``release.role_changed``.
 
         Raises:
-            ConfigError: REC-121 the name stands for another kind or meaning already.
+            ConfigError: REC-121 the name stands for another kind or meaning already; REC-122 it is retired.
         """
         ...
