@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from abaco_loans.operations.work_queue import Worker as QueueWorker
     from abaco_loans.records.runs import RunReader
     from abaco_loans.records.store import Store, StoreFacts
+    from abaco_loans.records.cutovers import CutoverRecord
     from abaco_loans.releases.plan import Plan
     from abaco_loans.tape.masking import MaskingKey
 
@@ -168,7 +169,12 @@ def queue_worker(
 
     def start_dark(place: Workspace, tape: Path, as_of: date) -> Dark | None:
         begun = shadow_process(
-            place, tape, as_of=as_of, definition=None, command=abaco_command(), environment=environment
+            _with_shadow(place, now),
+            tape,
+            as_of=as_of,
+            definition=None,
+            command=abaco_command(),
+            environment=environment,
         )
         return begun[0] if begun else None
 
@@ -181,6 +187,18 @@ def queue_worker(
         start_dark=start_dark,
         tell=tell,
     )
+
+
+def _with_shadow(workspace: Workspace, clock: Clock) -> Workspace:
+    """The workspace with its shadow: the one in the settings, or the old release while the new one is watched."""
+    from dataclasses import replace
+
+    if workspace.settings.shadow:
+        return workspace
+    with open_records(workspace, clock) as records:
+        watched = records.watch_reader.current()
+    old = watched.baseline_release if watched and watched.release == workspace.settings.release else ""
+    return replace(workspace, settings=replace(workspace.settings, shadow=old))
 
 
 def side_worker(environment: Mapping[str, str]) -> Worker:
@@ -264,6 +282,20 @@ def cutover_tools(
         ground=ground,
         tell=tell,
         wait=wait,
+        completed=lambda record: _watched(workspace, environment, record, now),
+    )
+
+
+def _watched(workspace: Workspace, environment: Mapping[str, str], record: CutoverRecord, clock: Clock) -> None:
+    """Begin to watch the release that a cutover made active."""
+    from abaco_loans.operations.watch_production import start_watch
+
+    start_watch(
+        watch_tools(workspace, environment, lambda text: None, clock),
+        record.cutover_id,
+        release=record.to_release,
+        baseline_release=record.from_release,
+        cutover_at=record.finished_at or clock.now(),
     )
 
 
@@ -335,9 +367,7 @@ def rehearse_tools(environment: Mapping[str, str]) -> RehearseTools:
     return RehearseTools(
         clock=clock,
         drill=drill_tools(inside, lambda told: None, clock),
-        compare=lambda place, request: run_shadow(
-            request, run_tools(place, inside, quiet, clock), side_worker(inside)
-        ),
+        compare=lambda place, request: run_shadow(request, run_tools(place, inside, quiet, clock), side_worker(inside)),
         validate=lambda place: validate_tools(place, inside, quiet, clock),
         watch=lambda place: watch_tools(place, inside, quiet, clock),
     )

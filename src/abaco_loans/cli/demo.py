@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from abaco_loans.cli import show
 from abaco_loans.cli.run import print_run, run_once
-
-if TYPE_CHECKING:
-    from abaco_loans.operations.workspace import Workspace
 
 
 @click.command()
@@ -57,24 +56,27 @@ def demo(folder: Path, no_rehearsal: bool, as_json: bool) -> None:
     with open_records(workspace) as records:
         verdict = verify_audit(records, workspace)
     say(f"\n6. abaco audit verify -- {verdict.events} events, {'nothing was changed' if verdict.ok else 'BAD'}")
-    rehearsal = None if no_rehearsal else _rehearsed(workspace, say, quiet=as_json)
+    code, rehearsal = (0, None) if no_rehearsal else _rehearsed(folder, say, quiet=as_json)
     if as_json:
-        found = {"workspace": str(folder), "runs": documents, "audit": verdict.as_dict()}
-        show.print_json(found if rehearsal is None else found | {"rehearsal": rehearsal})
+        found = {"workspace": str(folder), "runs": documents, "audit": verdict.as_dict(), "rehearsal": rehearsal}
+        show.print_json(found)
     else:
         _say_next(folder)
-    if rehearsal is not None and rehearsal["verdict"] != "passed":
-        raise click.exceptions.Exit(1)
+    if code:
+        raise click.exceptions.Exit(code)
 
 
-def _rehearsed(place: Workspace, say: Callable[[str], None], *, quiet: bool) -> dict[str, Any]:
-    """From the old report to the new release, on a copy."""
-    from abaco_loans.cli.rehearse import rehearsed
-    from abaco_loans.operations.rehearse_acts import Asked
+def _rehearsed(folder: Path, say: Callable[[str], None], *, quiet: bool) -> tuple[int, dict[str, Any] | None]:
+    """From the old report to the new release, on a copy, in a process of its own; exit code and document, if quiet."""
+    from abaco_loans.wiring import abaco_command
 
-    say("\n7. abaco rehearse --short --tapes 1 -- on a copy, v2 takes over from an old report (v1), and is watched for a day\n")
-    asked = Asked(to="v2", baseline="v1", tapes=1, short=True)
-    return rehearsed(place, asked, quiet=quiet)
+    asked = ["rehearse", "--short", "--tapes", "1", "--from", "v1", "--to", "v2"]
+    say(f"\n7. abaco {' '.join(asked)} -- on a copy, v2 takes over from an old report\n")
+    command = [*abaco_command(), *asked, "--workspace", str(folder)]
+    said = subprocess.run(
+        [*command, "--json"] if quiet else command, stdout=subprocess.PIPE if quiet else None, check=False
+    )
+    return said.returncode, json.loads(said.stdout) if quiet else None
 
 
 def _say(text: str) -> None:

@@ -44,9 +44,9 @@ def history(
 ) -> None:
     """Show what was said of KPI_ID: everything, by date and then in order; as a series; or of one date, and why."""
     from abaco_loans.operations.workspace import find_workspace
-    from abaco_loans.wiring import open_records
+    from abaco_loans.wiring import in_production, open_records
 
-    place = find_workspace(workspace, os.environ)
+    place = in_production(find_workspace(workspace, os.environ))
     name, value = _cell(segment)
     if as_of and every:
         raise UsageError(

@@ -28,8 +28,9 @@ def kpi() -> None:
 def list_kpis(department: str | None, release: str | None, workspace: Path | None, as_json: bool) -> None:
     """List the KPIs of the catalogue."""
     from abaco_loans.operations.workspace import find_workspace
+    from abaco_loans.wiring import in_production
 
-    catalogue = find_workspace(workspace, os.environ).release(release).catalogue
+    catalogue = in_production(find_workspace(workspace, os.environ)).release(release).catalogue
     chosen = [item for item in catalogue.kpis if department in (None, *item.departments)]
     if as_json:
         show.print_json(
@@ -72,9 +73,9 @@ def show_kpi(kpi_id: str, run_id: str | None, workspace: Path | None, as_json: b
     """Show KPI_ID of a run with everything that proves it: formula, components, rows, definition."""
     from abaco_loans.operations.find_run import published_kpis
     from abaco_loans.operations.workspace import find_workspace
-    from abaco_loans.wiring import open_records
+    from abaco_loans.wiring import in_production, open_records
 
-    place = find_workspace(workspace, os.environ)
+    place = in_production(find_workspace(workspace, os.environ))
     with open_records(place) as records:
         record, document = published_kpis(place, records.reader, run_id)
     found = document["kpis"].get(kpi_id)
@@ -147,7 +148,7 @@ def explain(
     from abaco_loans.operations.explain_kpi import explain_kpi
     from abaco_loans.operations.workspace import find_workspace
 
-    place = find_workspace(workspace, os.environ)
+    place = wiring.in_production(find_workspace(workspace, os.environ))
     tell = show.progress()
     try:
         found = explain_kpi(

@@ -60,7 +60,7 @@ def panel(tapes: tuple[Path, ...], workspace: Path | None, as_json: bool, **opti
     from abaco_loans.operations.workspace import find_workspace
     from abaco_loans.portfolio.dates import Every
 
-    place = find_workspace(workspace, os.environ)
+    place = wiring.in_production(find_workspace(workspace, os.environ))
     start, end, every, at = (options.pop(name) for name in ("start", "end", "every", "at"))
     span = Span(start=start, end=end, every=Every(every), at=at)
     tell = show.progress()
@@ -148,7 +148,7 @@ def view(
     from abaco_loans import wiring
     from abaco_loans.operations.workspace import find_workspace
 
-    place = find_workspace(workspace, os.environ)
+    place = wiring.in_production(find_workspace(workspace, os.environ))
     with open_panel(wiring.run_tools(place, os.environ, lambda text: None), panel_id) as opened:
         table = show_view(chosen, opened.asked(by, window, horizon))
         document = {

@@ -25,9 +25,9 @@ def list_(workspace: Path | None, as_json: bool) -> None:
     """List the releases of the workspace and their roles."""
     from abaco_loans.operations.describe_release import listed_releases
     from abaco_loans.operations.workspace import find_workspace
-    from abaco_loans.wiring import open_records
+    from abaco_loans.wiring import in_production, open_records
 
-    place = find_workspace(workspace, os.environ)
+    place = in_production(find_workspace(workspace, os.environ))
     with open_records(place) as records:
         found = listed_releases(place, records.reader.releases())
     if as_json:
@@ -65,9 +65,9 @@ def show_(name: str, workspace: Path | None, as_json: bool) -> None:
     from abaco_loans.clock import SystemClock
     from abaco_loans.operations.describe_release import release_document
     from abaco_loans.operations.workspace import find_workspace
-    from abaco_loans.wiring import open_records
+    from abaco_loans.wiring import in_production, open_records
 
-    place = find_workspace(workspace, os.environ)
+    place = in_production(find_workspace(workspace, os.environ))
     with open_records(place) as records:
         document = release_document(
             place, name, records.reader.releases(), records.shadow_reader.seals(name), SystemClock().now().date()

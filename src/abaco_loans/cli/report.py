@@ -31,7 +31,7 @@ def book(out: Path, panel_id: str | None, lender: str, workspace: Path | None, a
     from abaco_loans.operations.workspace import find_workspace
     from abaco_loans.operations.write_book import write_book
 
-    place = find_workspace(workspace, os.environ)
+    place = wiring.in_production(find_workspace(workspace, os.environ))
     tell = show.progress()
     try:
         tell("drawing the book")

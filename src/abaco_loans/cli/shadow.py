@@ -76,7 +76,7 @@ def run(
     from abaco_loans.operations.run_shadow import ShadowRequest, run_shadow
     from abaco_loans.operations.workspace import find_workspace
 
-    place = find_workspace(workspace, os.environ)
+    place = wiring.in_production(find_workspace(workspace, os.environ))
     first, second = place.shadow_pair(baseline, candidate)
     tell = show.progress()
     documents = []
