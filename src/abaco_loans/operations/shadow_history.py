@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abaco_loans.errors import ConfigError, UsageError
+from abaco_loans.errors import UsageError
 from abaco_loans.operations.run_shadow import read_report
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.publish import world
+from abaco_loans.outputs.shadow_page import shadow_page
 from abaco_loans.records.shadows import ShadowReader, ShadowRecord
 
 _ON_PAGE = 20
@@ -58,18 +59,8 @@ def write_shadow_page(document: Mapping[str, Any], history: Sequence[Mapping[str
     """Write the page of a report; a file that is there is replaced, whole or not at all.
 
     Raises:
-        ConfigError: ``BOOK-101`` the extra that makes pages is not installed.
-        WorldError: ``OUT-1xx`` it cannot be written.
+        WorldError: ``OUT-110`` the extra that makes pages is not installed; ``OUT-1xx`` it cannot be written.
     """
-    try:
-        from abaco_loans.outputs.shadow_page import shadow_page
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"pages need a part that is not installed: {error.name}",
-            code="BOOK-101",
-            where="shadow report",
-            hint="pip install 'abaco-loans[book]'; `abaco shadow report --json` works without",
-        ) from error
     with world(target):
         unfinished = target.with_name(f".{target.name}.new")
         unfinished.write_text(shadow_page(document, history), encoding="utf-8")
