@@ -2,7 +2,7 @@
 # Needs: Python 3.11 or newer (with venv), make. Another interpreter: make test PYTHON=/path/to/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test check lint format types imports bench sweep soak-queue wheel clean
+.PHONY: help setup demo docs test check lint format types imports bench sweep soak-queue sweep-cutover story wheel clean
 
 SHELL   := /bin/sh
 PYTHON  ?=
@@ -48,6 +48,12 @@ sweep: $(STAMP) ## kill a run at every step it has (minutes)
 
 soak-queue: $(STAMP) ## 1,000 tapes, two workers that die at random, on both databases (minutes)
 	@$(BIN)/python -m pytest -n 2 -m sweep tests/faults/test_worker_kill.py
+
+sweep-cutover: $(STAMP) ## kill a cutover and a rollback at every commit and fsync, and at random (ten minutes)
+	@$(BIN)/python -m pytest -n 2 -m sweep tests/faults/test_cutover_kill.py
+
+story: $(STAMP) ## every month end of the real book through a cutover and back, with the real checks (minutes)
+	@ABACO_TEST_STORY=whole $(BIN)/python -m pytest tests/operations/test_cutover_story.py
 
 wheel: $(STAMP) ## build the wheel and try it in an empty environment
 	@rm -rf dist

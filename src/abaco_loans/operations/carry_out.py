@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -91,14 +92,29 @@ def carry_out(cutover_id: str, event: Event, carrier: Carrier) -> CutoverRecord:
     Raises:
         UsageError: ``CUT-105`` there is no such plan; ``CUT-101`` the event is not possible where it stands.
         WorldError: the records failed; the plan stands where its journal says.
+        Exception: a defect of this program; whatever had changed has gone back first.
     """
+    try:
+        return _carried_out(cutover_id, event, carrier)
+    except AbacoError:
+        raise
+    except Exception as error:
+        _, state = _stands(cutover_id, carrier)
+        if state.status is Status.RUNNING and state.stage is not Stage.BACK:
+            _fail_at_hand(cutover_id, state, f"a defect of this program: {type(error).__name__}", carrier)
+            _carried_out(cutover_id, Event.ABORT, carrier)
+        raise
+
+
+def _carried_out(cutover_id: str, event: Event, carrier: Carrier) -> CutoverRecord:
     plan, state = _stands(cutover_id, carrier)
     if event is Event.RESUME and state.status is Status.HELD:
         event = _woken(cutover_id, plan, state, carrier)
     until: dict[int | None, datetime] = {}
     while True:
         if event in (Event.ABORT, Event.DEADLINE) and state.stage is not Stage.BACK:
-            _fail_at_hand(cutover_id, state, event, carrier)
+            said = "its time was over" if event is Event.DEADLINE else "it was aborted"
+            _fail_at_hand(cutover_id, state, said, carrier)
         move = next_move(state, event)
         record = _recorded(cutover_id, carrier)
         if move.status.value != record.status:
@@ -163,13 +179,11 @@ def _stands(cutover_id: str, carrier: Carrier) -> tuple[Plan, State]:
 def _carried(cutover_id: str, step: StepSpec, carrier: Carrier) -> Event:
     """Carry one step out; what it came to."""
     entry = carrier.writer.begin_step(cutover_id, step.number, int(step.phase), step.name)
-    carrier.tell(Told(at=entry.started_at, step=step, status="started"))
+    _tell(carrier, Told(at=entry.started_at, step=step, status="started"))
     try:
         did = carrier.hands.do(step)
     except AbacoError as error:
         did = Did(passed=False, evidence={"error": error.as_dict()}, words=f"{error.what} ({error.code})")
-    except Exception as error:  # a defect of the new release's checks must not leave production where it is
-        did = Did(passed=False, evidence={}, words=f"a defect of this program: {type(error).__name__}")
     event = judged(step, passed=did.passed, evidence=did.evidence)
     now = carrier.clock.now()
     seconds = (now - entry.started_at).total_seconds()
@@ -186,8 +200,14 @@ def _carried(cutover_id: str, step: StepSpec, carrier: Carrier) -> Event:
             missing = ", ".join(name for name in step.evidence if did.evidence.get(name) is None)
             words = words or f"not known: {missing or 'whether it passed'}"
     told = "held" if status is StepStatus.STARTED else status.value
-    carrier.tell(Told(at=now, step=step, status=told, seconds=seconds, words=words))
+    _tell(carrier, Told(at=now, step=step, status=told, seconds=seconds, words=words))
     return event
+
+
+def _tell(carrier: Carrier, told: Told) -> None:
+    """Tell, if that is possible: a full disk or a closed terminal stops nothing half way. The journal has it all."""
+    with suppress(AbacoError, OSError):
+        carrier.tell(told)
 
 
 def _woken(cutover_id: str, plan: Plan, state: State, carrier: Carrier) -> Event:
@@ -208,9 +228,8 @@ def _is_over(plan: Plan, state: State, until: dict[int | None, datetime], carrie
     return now >= until.setdefault(state.step, now + limit)
 
 
-def _fail_at_hand(cutover_id: str, state: State, event: Event, carrier: Carrier) -> None:
-    """Journal an abort or a deadline as the failure of the step at hand, if that was begun."""
+def _fail_at_hand(cutover_id: str, state: State, said: str, carrier: Carrier) -> None:
+    """Journal an abort, a deadline or a defect as the failure of the step at hand, if that was begun."""
     at_hand = [step for step in carrier.reader.steps(cutover_id) if step.number == state.step]
     if at_hand and at_hand[0].status == "started":
-        said = "its time was over" if event is Event.DEADLINE else "it was aborted"
         carrier.writer.end_step(cutover_id, at_hand[0].number, "failed", {"words": said})

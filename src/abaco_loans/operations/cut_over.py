@@ -36,12 +36,14 @@ class CutoverTools:
         ground: makes what the hands work with.
         tell: takes lines for people, as it goes.
         wait: sleeps while a step is held; None: a held plan is left to a later `resume`.
+        completed: is told of a cutover that is completed, so that it is watched.
     """
 
     tools: Tools
     ground: MakeGround
     tell: Callable[[Told], None] = lambda told: None
     wait: Callable[[float], None] | None = None
+    completed: Callable[[CutoverRecord], None] = lambda record: None
 
 
 def start_cutover(cutover_id: str, given: CutoverTools) -> CutoverRecord:
@@ -103,6 +105,8 @@ def _carried(cutover_id: str | None, event: Event, given: CutoverTools) -> Cutov
         )
         record = carry_out(chosen, event, carrier)
         tools.anchor()
+    if record.kind == "cutover" and record.status == "completed":
+        given.completed(record)
     return record
 
 

@@ -21,12 +21,20 @@ REPORTS = "reports"
 
 
 def prove_no_loss(plan: Plan, records: Records) -> Did:
-    """Compare what the new release served with what the old one serves now."""
-    proof, waiting = _proof(plan, records), _waiting(records)
-    sets = proof.as_dict()
-    evidence = {"before": sets["before"]["sha256"], "after": sets["after"]["sha256"], "lost": len(proof.lost)}
+    """Compare what the new release served with what the old one serves now.
+
+    A tape that the old release cannot use has failed under it, as it would have without the new one: it is told of, and
+    stays aside. What still waits or runs is not served yet.
+    """
+    proof = _proof(plan, records)
+    jobs = [records.production_reader.job(item.job_id) for item in _served(plan, records)]
+    failed = {_entry(job) for job in jobs if job is not None and job.status == "failed"}
+    unfit = failed.intersection(proof.lost)
+    lost, sets = len(proof.lost) - len(unfit), proof.as_dict()
+    evidence = {"before": sets["before"]["sha256"], "after": sets["after"]["sha256"], "lost": lost, "unfit": len(unfit)}
     words = f"{len(proof.after)} of {len(proof.before)} tape(s) that were served are served again by {good(plan)}"
-    return Did(passed=not proof.lost and not waiting, evidence=evidence, words=words)
+    words += f"; {len(unfit)} cannot be used by it and stay aside" if unfit else ""
+    return Did(passed=not lost, evidence=evidence, words=words)
 
 
 def good(plan: Plan) -> str:
@@ -87,11 +95,6 @@ def _proof(plan: Plan, records: Records) -> Proof:
         before=frozenset(_entry(job) for job in known),
         after=frozenset(_entry(job) for job in known if _serves(job, good(plan), epoch)),
     )
-
-
-def _waiting(records: Records) -> int:
-    counts = records.production_reader.counts()
-    return counts["queued"] + counts["leased"]
 
 
 def _serves(job: Job, release: str, epoch: int) -> bool:

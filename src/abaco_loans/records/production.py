@@ -277,7 +277,7 @@ class ProductionWriter(Protocol):
         ...
 
     def requeue_since(self, cutover_id: str, epoch: int, only: Collection[str] | None = None) -> tuple[Job, ...]:
-        """Put every job back that was served, or failed for good, at ``epoch`` or later (``job.requeued``), oldest first.
+        """Put every job back that was served, or failed, at ``epoch`` or later (``job.requeued``), oldest first.
 
         To be called after the switch: results of the epoch that the pointer stands at are those that count. ``only``
         leaves out every job that is not named; None leaves out none.
