@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from abaco_loans.operations.validation_desk import ValidateTools
     from abaco_loans.operations.watch_checkpoint import WatchTools
     from abaco_loans.operations.work_queue import Worker as QueueWorker
+    from abaco_loans.records.cutovers import CutoverRecord
     from abaco_loans.records.runs import RunReader
     from abaco_loans.records.store import Store, StoreFacts
-    from abaco_loans.records.cutovers import CutoverRecord
     from abaco_loans.releases.plan import Plan
     from abaco_loans.tape.masking import MaskingKey
 

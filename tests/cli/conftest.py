@@ -49,6 +49,6 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace that `abaco demo` makes; tests only read it."""
     folder = tmp_path_factory.mktemp("demo") / "book"
     with pytest.raises(SystemExit) as left:
-        main(["demo", str(folder), "--json"])
+        main(["demo", str(folder), "--no-rehearsal", "--json"])
     assert left.value.code == 0
     return folder

@@ -88,7 +88,7 @@ def test_a_worker_sleeps_longer_than_its_lease_and_its_result_is_refused(bench: 
         os.kill(sleeper.pid, signal.SIGCONT)
     late, done = bench.server.wait(sleeper), bench.server.wait(other)
     assert (late.code, done.code) == (0, 0), (late.err, done.err)
-    assert "dropped: new.csv" in late.out and "REC-112" in late.out
+    assert "dropped: new.csv" in late.out and "REC-131" in late.out
     assert "done: new.csv" in done.out
     served_once(sqlite_of(workspace), workspace, [bench.new])
 

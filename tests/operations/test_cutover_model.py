@@ -156,7 +156,7 @@ class RealRecords(Driver):
         try:
             _finished(self._store.production_writer, self._taken.pop(worker))
         except WorldError as error:
-            if error.code != "REC-112":
+            if error.code != "REC-131":
                 raise
             return False
         return True

@@ -145,7 +145,7 @@ def test_who_slept_longer_than_the_lease_records_nothing(desk: QueueDesk) -> Non
 
     outcome = desk.worker("w1", meanwhile=another).work_once()
     assert outcome is not None and outcome.end == "dropped" and outcome.error is not None
-    assert outcome.error["code"] == "REC-112" and any("dropped" in text for text in desk.said)
+    assert outcome.error["code"] == "REC-131" and any("dropped" in text for text in desk.said)
     (other,) = others
     assert other is not None and other.end == "done" and len(desk.served(job.job_id)) == 1
     assert len(desk.runs()) == 1

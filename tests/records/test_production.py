@@ -170,7 +170,7 @@ def test_every_pair_of_states_of_a_job(store: Store) -> None:
             moves[new](job_id, job.fence)
             assert store.production_reader.job(job_id).status == new  # type: ignore[union-attr]
         else:
-            with refused(store, "REC-112"):
+            with refused(store, "REC-131"):
                 moves[new](job_id, job.fence)
         while rest := writer.take("rest", lease_s=LEASE_S):
             writer.fail(rest.job.job_id, rest.fence, ERROR, again=False)
@@ -205,7 +205,7 @@ def test_the_same_result_twice_is_one_result(store: Store) -> None:
     taken = take(store)
     done = finish(store, taken)
     assert finish(store, taken) == done
-    with refused(store, "REC-112"):
+    with refused(store, "REC-131"):
         finish(store, taken, run_id="another")
     assert len(store.production_reader.served(done.job_id)) == 1
     assert actions(store).count("job.done") == 1
@@ -256,7 +256,7 @@ def test_a_clock_that_was_set_back_does_not_lock_a_job_away(store: Store, clock:
     assert store.production_writer.take("w2", lease_s=LEASE_S) is None
     clock.move_to(began - timedelta(days=900))
     second = take(store, "w2")
-    with refused(store, "REC-112"):
+    with refused(store, "REC-131"):
         finish(store, first)
     assert finish(store, second).status == "done"
     assert whole(store)
@@ -332,12 +332,12 @@ def test_a_paused_owner_writes_nothing_any_more(
     paused = take(store)
     meanwhile(store, clock)
     before = store.production_reader.job(job_id), store.production_reader.served(job_id)
-    with refused(store, "REC-112"):
+    with refused(store, "REC-131"):
         finish(store, paused, run_id="late")
     for again in (True, False):
-        with refused(store, "REC-112"):
+        with refused(store, "REC-131"):
             store.production_writer.fail(job_id, paused.fence, ERROR, again=again)
-    with refused(store, "REC-112"):
+    with refused(store, "REC-131"):
         store.production_writer.extend(job_id, paused.fence, lease_s=LEASE_S)
     assert (store.production_reader.job(job_id), store.production_reader.served(job_id)) == before
     assert whole(store)
@@ -351,7 +351,7 @@ def test_the_pointer_moved_and_nobody_fenced(back: bool, store: Store, clock: Fi
     switched(store, "v2", "c1", fenced=False)
     if back:
         switched(store, "v1", "c2", fenced=False)
-    with refused(store, "REC-112"):
+    with refused(store, "REC-131"):
         finish(store, paused)
     assert store.production_reader.served(job_id) == ()
     returned = store.production_writer.fail(job_id, paused.fence, ERROR, again=False)
@@ -379,7 +379,7 @@ def test_hold_switch_release_in_this_order_only(store: Store, clock: FixedClock)
         lambda: writer.requeue_since("c1", 0),
         lambda: writer.switch("", "v2", expected="v1"),
     ):
-        with refused(store, "REC-113"):
+        with refused(store, "REC-132"):
             call()
     clock.move_to(began + timedelta(minutes=1))
     held = writer.hold("c1")
@@ -394,7 +394,7 @@ def test_hold_switch_release_in_this_order_only(store: Store, clock: FixedClock)
         lambda: writer.requeue_since("c2", 0),
         lambda: writer.switch("c1", "v3", expected="v2"),
     ):
-        with refused(store, "REC-113"):
+        with refused(store, "REC-132"):
             call()
     clock.move_to(began + timedelta(hours=1))
     moved = writer.switch("c1", "v2", expected="v1")
@@ -752,7 +752,7 @@ def test_a_lease_is_the_only_thing_that_no_seal_covers(store: Store) -> None:
     first = store.production_reader.jobs("leased")[0]
     rows(store, "UPDATE jobs SET lease_until = '2000-01-01' WHERE status = 'leased'")
     second = take(store, "w2")
-    with refused(store, "REC-112"):
+    with refused(store, "REC-131"):
         store.production_writer.finish(first.job_id, first.fence, epoch=3, release="v1", run_id="late")
     assert finish(store, second).run_id == "r1"
     assert whole(store)

@@ -72,10 +72,8 @@ def _rehearsed(folder: Path, say: Callable[[str], None], *, quiet: bool) -> tupl
 
     asked = ["rehearse", "--short", "--tapes", "1", "--from", "v1", "--to", "v2"]
     say(f"\n7. abaco {' '.join(asked)} -- on a copy, v2 takes over from an old report\n")
-    command = [*abaco_command(), *asked, "--workspace", str(folder)]
-    said = subprocess.run(
-        [*command, "--json"] if quiet else command, stdout=subprocess.PIPE if quiet else None, check=False
-    )
+    command = [*abaco_command(), *asked, "--workspace", str(folder), *(["--json"] if quiet else [])]
+    said = subprocess.run(command, stdout=subprocess.PIPE if quiet else None, check=False)
     return said.returncode, json.loads(said.stdout) if quiet else None
 
 

@@ -18,23 +18,30 @@ from abaco_loans.records.production import Job, Served
 from abaco_loans.releases.plan import Plan, PlanKind
 
 REPORTS = "reports"
+# Failures that say nothing of the tape: the queue's copy, the disk, the records, the machine.
+_OURS = ("JOB-", "OUT-", "REC-", "RUN-108")
 
 
 def prove_no_loss(plan: Plan, records: Records) -> Did:
     """Compare what the new release served with what the old one serves now.
 
     A tape that the old release cannot use has failed under it, as it would have without the new one: it is told of, and
-    stays aside. What still waits or runs is not served yet.
+    stays aside. One that failed because its copy is damaged, or the machine failed it, is lost. What still waits or
+    runs is not served yet.
     """
     proof = _proof(plan, records)
     jobs = [records.production_reader.job(item.job_id) for item in _served(plan, records)]
-    failed = {_entry(job) for job in jobs if job is not None and job.status == "failed"}
+    failed = {_entry(job) for job in jobs if job is not None and job.status == "failed" and not _is_ours(job)}
     unfit = failed.intersection(proof.lost)
     lost, sets = len(proof.lost) - len(unfit), proof.as_dict()
     evidence = {"before": sets["before"]["sha256"], "after": sets["after"]["sha256"], "lost": lost, "unfit": len(unfit)}
     words = f"{len(proof.after)} of {len(proof.before)} tape(s) that were served are served again by {good(plan)}"
     words += f"; {len(unfit)} cannot be used by it and stay aside" if unfit else ""
     return Did(passed=not lost, evidence=evidence, words=words)
+
+
+def _is_ours(job: Job) -> bool:
+    return str((job.error or {}).get("code", "JOB-")).startswith(_OURS)
 
 
 def good(plan: Plan) -> str:

@@ -34,7 +34,7 @@ from abaco_loans.records.runs import RunRecord
 
 POLL_S = 2.0
 _NAP_S = 0.1
-_FENCED = "REC-112"
+_FENCED = "REC-131"
 REST_S = 1.0
 _REST_S_MAX = 60.0
 

@@ -218,7 +218,7 @@ class ProductionWriter(Protocol):
         """Keep the job for ``lease_s`` from now on; no event.
 
         Raises:
-            WorldError: REC-112 the job is no longer the caller's.
+            WorldError: REC-131 the job is no longer the caller's.
         """
         ...
 
@@ -229,7 +229,7 @@ class ProductionWriter(Protocol):
             epoch: that of :class:`Taken`, as ``fence`` and ``release`` are.
 
         Raises:
-            WorldError: REC-112 the job is no longer the caller's, or another release became active meanwhile.
+            WorldError: REC-131 the job is no longer the caller's, or another release became active meanwhile.
             InvariantError: not the release and epoch that the job was taken with.
         """
         ...
@@ -240,7 +240,7 @@ class ProductionWriter(Protocol):
         It goes back in any case when another release became active meanwhile, of which the failure says nothing.
 
         Raises:
-            WorldError: REC-112 the job is no longer the caller's.
+            WorldError: REC-131 the job is no longer the caller's.
         """
         ...
 
@@ -248,7 +248,7 @@ class ProductionWriter(Protocol):
         """Stop the taking of jobs (``pointer.held``); nothing is recorded when the cutover holds it already.
 
         Raises:
-            WorldError: REC-113 another cutover holds it.
+            WorldError: REC-132 another cutover holds it.
         """
         ...
 
@@ -256,7 +256,7 @@ class ProductionWriter(Protocol):
         """Let jobs be taken again (``pointer.released``); nothing is recorded when nobody holds it.
 
         Raises:
-            WorldError: REC-113 another cutover holds it.
+            WorldError: REC-132 another cutover holds it.
         """
         ...
 
@@ -264,7 +264,7 @@ class ProductionWriter(Protocol):
         """Put leased jobs back with a new fence (``job.fenced``): their owners can record nothing any more.
 
         Raises:
-            WorldError: REC-113 the pointer is not held by this cutover.
+            WorldError: REC-132 the pointer is not held by this cutover.
         """
         ...
 
@@ -272,7 +272,7 @@ class ProductionWriter(Protocol):
         """Make another release the active one (``pointer.switched``); nothing is recorded when it is already.
 
         Raises:
-            WorldError: REC-113 the pointer is not held by this cutover, or the active release is neither.
+            WorldError: REC-132 the pointer is not held by this cutover, or the active release is neither.
         """
         ...
 
@@ -283,7 +283,7 @@ class ProductionWriter(Protocol):
         leaves out every job that is not named; None leaves out none.
 
         Raises:
-            WorldError: REC-113 the pointer is not held by this cutover.
+            WorldError: REC-132 the pointer is not held by this cutover.
             InvariantError: ``epoch`` is not before the pointer's.
         """
         ...

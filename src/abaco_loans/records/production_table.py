@@ -265,7 +265,7 @@ class SqlProductionWriter:
             if old["active"] != expected:
                 raise WorldError(
                     f"the active release is {old['active'] or 'none'}, not {expected or 'none'} as was planned",
-                    code="REC-113",
+                    code="REC-132",
                     where=self._database.where,
                     hint="another change came between: abort this cutover and plan it again",
                 )
@@ -362,7 +362,7 @@ class SqlProductionWriter:
     def _lost(self, row: Row, why: str) -> WorldError:
         return WorldError(
             f"job {row['job_id']} is no longer this worker's: {why}",
-            code="REC-112",
+            code="REC-131",
             where=self._database.where,
             hint="nothing to do: what this worker made is not used, and the job is run by whoever has it",
         )
@@ -371,7 +371,7 @@ class SqlProductionWriter:
         holder = row["held_by"]
         return WorldError(
             f"production is held by {'cutover ' + holder if holder else 'nobody'}, not by {cutover_id}",
-            code="REC-113",
+            code="REC-132",
             where=self._database.where,
             hint="see `abaco cutover status`: end the cutover that holds it, or resume your own",
         )
