@@ -21,7 +21,7 @@ demo: $(STAMP) ## a workspace with a synthetic book, run and shown, in ./demo
 	@$(BIN)/abaco demo demo
 
 test: $(STAMP) ## all tests, with coverage
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: test lint types imports wheel ## everything that CI checks
 

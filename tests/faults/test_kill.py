@@ -81,8 +81,13 @@ def test_the_sweep_begins_before_the_first_write_and_ends_after_the_last_one(cal
     assert 40 <= len(spread(calls)) <= 80
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", range(SHARES))
+# Two of the shares at every change, the others with `make sweep`.
+SHARES_SEEN = [
+    pytest.param(share, marks=pytest.mark.slow if share < 2 else pytest.mark.sweep) for share in range(SHARES)
+]
+
+
+@pytest.mark.parametrize("share", SHARES_SEEN)
 def test_killed_where_it_matters(share: int, bench: Bench, calls: list[Point], tmp_path: Path) -> None:
     for number in spread(calls)[share::SHARES]:
         survives(bench, tmp_path, number)
@@ -136,7 +141,7 @@ def killed_at_first(bench: Bench, folder: Path, number: int) -> None:
     assert sorted(left) == ["ledger.key", "masking.key"], (number, left)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_the_first_run_of_all_killed(bench: Bench, tmp_path: Path) -> None:
     """Records, schema and signing key are being made."""
     for number in first_points(bench, tmp_path, bench.new, 60):
@@ -227,6 +232,9 @@ def test_the_shim_misses_no_call_that_the_kernel_sees(bench: Bench, shim: Path, 
     assert len(kernel) == len(ours), (len(kernel), len(ours))
 
 
+KEPT = ["release-v2.json", "settings.json", "statements.json"]
+
+
 @pytest.mark.slow
 def test_killed_while_it_keeps_what_it_read(bench: Bench, tmp_path: Path) -> None:
     """The cache is old, new or absent; the next run works, and keeps it."""
@@ -240,5 +248,5 @@ def test_killed_while_it_keeps_what_it_read(bench: Bench, tmp_path: Path) -> Non
             break
         assert done.code == -signal.SIGKILL, (at, done)
         bench.run_again(workspace)
-        assert sorted(path.name for path in (workspace / ".cache").iterdir()) == ["release-v2.json", "settings.json"]
+        assert sorted(path.name for path in (workspace / ".cache").iterdir()) == KEPT
     assert at > 4, "nothing was written there"

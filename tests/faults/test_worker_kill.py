@@ -139,6 +139,7 @@ def test_a_submission_is_killed_at_every_step(bench: Bench, tmp_path: Path) -> N
         assert [path for path in (workspace / ".scratch").iterdir() if path.suffix != ".lock"] == [], number
 
 
+@pytest.mark.sweep
 def test_a_worker_is_killed_while_it_empties_the_inbox(bench: Bench, tmp_path: Path) -> None:
     log, workspace = tmp_path / "log", with_inbox(bench, tmp_path)
     done = bench.server.run("worker", "--once", "-w", workspace, order=f"action=count;log={log}")
