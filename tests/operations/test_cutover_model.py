@@ -130,7 +130,8 @@ class RealRecords(Driver):
         )  # fmt: skip
         made = cutover_plan(said) if kind is PlanKind.CUTOVER else rollback_plan(said)
         new = NewCutover(
-            cutover_id=f"c{number}", kind=kind.value, from_release=said.from_release, to_release=said.to_release,
+            cutover_id=f"c{number}", kind="cutover" if kind is PlanKind.CUTOVER else "rollback",
+            from_release=said.from_release, to_release=said.to_release,
             plan=canonical(made.as_dict()).decode(), plan_hash=made.hash(),
         )  # fmt: skip
         self._store.cutover_writer.add(new)
