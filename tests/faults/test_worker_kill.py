@@ -220,7 +220,7 @@ def test_forty_tapes_and_two_workers_that_die_at_random(bench: Bench, tmp_path: 
     nothing_left_over(workspace, finished_runs(workspace))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_sixty_tapes_on_postgresql(bench: Bench, server_url: str, tmp_path: Path) -> None:
     murder(bench, bench.copy(tmp_path), server_url, many(tmp_path, 60), kills=8)
 

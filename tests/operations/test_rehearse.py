@@ -105,7 +105,8 @@ def test_a_short_rehearsal_plays_it_all_and_leaves_production_as_it_is(workspace
         assert records.reader.latest_finished() is not None
 
 
-@pytest.mark.parametrize("fail", [pytest.param("1", marks=pytest.mark.sweep), "4"])
+@pytest.mark.sweep
+@pytest.mark.parametrize("fail", ["1", "4"])
 def test_a_phase_that_fails_leaves_the_old_release_active(workspace: Workspace, fail: str) -> None:
     told: list[PhaseTold] = []
     asked = Asked(to="v2", baseline="v1", tapes=1, calculations=20, short=True, fail=fail)

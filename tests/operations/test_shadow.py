@@ -175,7 +175,7 @@ def rows_release(desk: Desk, name: str, states: dict[str, State], wrong: dict[st
     gates(desk, name, "")
 
 
-@pytest.mark.slow
+@pytest.mark.sweep  # test_bridge finds it at every change, without the processes around it
 def test_one_wrong_balance_among_all_loans_is_found(desk: Desk, factoring_dir: Path) -> None:
     day = date(2025, 4, 30)
     states = states_at(read_book(factoring_dir), day, PRESETS["investor"])
