@@ -20,8 +20,10 @@ demo: $(STAMP) ## a workspace with a synthetic book, run and shown, in ./demo
 	@rm -rf demo
 	@$(BIN)/abaco demo demo
 
-test: $(STAMP) ## all tests, with coverage
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+# Coverage makes a test two to three times as slow, so what walks many examples or starts processes goes without.
+test: $(STAMP) ## all tests, the quick ones with coverage
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (slow or hypothesis or sweep)" --cov --cov-report=term
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "(slow or hypothesis) and not sweep" --durations=15
 
 check: test lint types imports wheel ## everything that CI checks
 

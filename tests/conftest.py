@@ -19,6 +19,17 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if IN_CI else "dev")
 
 
+# Real processes, real browsers: seconds each.
+SLOW_ROOMS = (REPOSITORY / "tests" / "browser", REPOSITORY / "tests" / "faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lives in a slow room as slow."""
+    for item in items:
+        if any(item.path.is_relative_to(room) for room in SLOW_ROOMS):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""

@@ -146,6 +146,7 @@ def test_the_quarantine_lists_every_fault(tape: Tape) -> None:
     assert listed.rows() == tape.quarantine.rows()
 
 
+@pytest.mark.slow
 def test_snapshots_join_and_their_quarantines_too(folder: Path) -> None:
     paths = [folder / name / "snapshot.csv" for name in ("october", "sample")]
     alone = []
@@ -161,6 +162,7 @@ def test_snapshots_join_and_their_quarantines_too(folder: Path) -> None:
         assert {row[3] for row in joined.kpis().rows()} == set(joined.dates)
 
 
+@pytest.mark.slow
 def test_two_streams_are_alive_at_once_and_outlive_what_made_them(folder: Path) -> None:
     class Held:
         def __init__(self, table: Table) -> None:

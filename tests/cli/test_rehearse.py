@@ -15,6 +15,7 @@ for word in "$@"; do printf '[%s]' "$word"; done
 """
 
 
+@pytest.mark.slow
 def test_a_rehearsal_that_fails_says_where_and_leaves_with_1(abaco: Abaco, tmp_path: Path) -> None:
     place = tmp_path / "book"
     assert abaco("init", place).code == 0

@@ -106,6 +106,7 @@ def published(place: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_the_standing_shadow_delays_nothing_and_publishes_nothing(place: Path, tape: Path, tmp_path: Path) -> None:
     key = {"ABACO_MASKING_KEY": "5e" * 32}
     calm = tmp_path / "calm"

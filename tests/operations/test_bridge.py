@@ -210,6 +210,7 @@ class SmallBook:
         return 100 * late / whole if whole else None
 
 
+@pytest.mark.slow
 @settings(parent=QUICK, max_examples=3)
 @given(seed=SEEDS, old=definitions(), new=definitions(), day=DAYS.filter(lambda day: day >= date(2024, 3, 1)))
 def test_every_bridge_closes(bench: Bench, seed: int, old: Definition, new: Definition, day: date) -> None:
@@ -252,6 +253,7 @@ CENTS = st.integers(0, 10**7).map(lambda cents: Decimal(cents) / 100)
 BOOKS = st.lists(st.tuples(CENTS, CENTS, CENTS, CENTS), min_size=4, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(book=BOOKS, new=st.booleans(), where=st.permutations(range(4)), column=st.sampled_from(MONEY), by=CENTS)
 def test_changed_rows_are_always_found(

@@ -111,6 +111,7 @@ def unnamed(wanted: dict[str, Any]) -> dict[str, Any]:
     return {**wanted, "columns": columns}
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(baseline=ROWS, candidate=ROWS)
 def test_it_finds_what_the_slow_way_finds(engine: Engine, baseline: list[Row], candidate: list[Row]) -> None:
@@ -157,6 +158,7 @@ def test_the_other_way_round_is_the_mirror(engine: Engine, baseline: list[Row], 
         assert (one.difference or 0) == -(other.difference or 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(rows=st.lists(ROW, min_size=1, max_size=12), data=st.data())
 def test_one_changed_value_is_always_found(engine: Engine, rows: list[Row], data: st.DataObject) -> None:

@@ -130,6 +130,7 @@ def test_the_series_of_the_sample_is_its_runs_by_segment_too(sample: Book, day: 
     assert agrees(sample, day, BY) > 60
 
 
+@pytest.mark.slow
 def test_the_series_of_the_real_book_is_its_runs_and_a_plain_program(factoring: Book) -> None:
     day = date(2024, 6, 30)
     assert agrees(factoring, day, ("company",), "investor") > 20
@@ -150,6 +151,7 @@ def test_series_csv_is_what_was_recorded(sample: Book) -> None:
     assert {row["as_of"] for row in written} == set(sample.outcome.document["dates"])
 
 
+@pytest.mark.slow
 def test_weeks_and_days_have_the_values_of_the_months(tmp_path: Path, desk: Desk) -> None:
     write_sample(SampleSpec(loans=80, months=3, end=END), tmp_path)
     tape = tmp_path / "servicing"
@@ -162,6 +164,7 @@ def test_weeks_and_days_have_the_values_of_the_months(tmp_path: Path, desk: Desk
             assert said(rows, day, ("product",)) == said(months, day, ("product",)), (every, day)
 
 
+@pytest.mark.slow
 def test_weeks_differ_from_months_by_the_rounding_of_exchanged_flows_alone(sample: Book) -> None:
     """Each flow of a loan and period is rounded to 4 decimals in reporting currency; a month has five such periods."""
     weeks = build(sample.desk, sample.tape, span=Span(end=END, every=Every.WEEK), by=BY)

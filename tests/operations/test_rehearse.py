@@ -76,6 +76,7 @@ def serve(workspace: Workspace, folder: Path) -> None:
     assert worker.work_once() is not None
 
 
+@pytest.mark.slow
 def test_a_short_rehearsal_plays_it_all_and_leaves_production_as_it_is(workspace: Workspace, tmp_path: Path) -> None:
     serve(workspace, tmp_path / "tapes")
     before = tree(workspace)

@@ -66,6 +66,7 @@ def test_two_digit_values_vary_as_it_was_reported(desk: Desk) -> None:
 # --- what ships passes -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_old_report_and_v2_pass_on_the_sampled_book(desk: Desk, tmp_path: Path) -> None:
     write_sample(SampleSpec(loans=400, months=24, seed=7), tmp_path / "sample")
     for name in ("bucketed.csv", "snapshot.csv", "servicing"):

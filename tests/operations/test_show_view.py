@@ -130,6 +130,7 @@ def told_of(found: dict[str, Any], days: Sequence[date]) -> list[Cell]:
     return [(day, None) for day in days if start <= day <= end]
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(rows=books())
 def test_no_small_cell_is_shown_or_had_by_subtraction(engine: Engine, policy: Policy, rows: list[Row]) -> None:

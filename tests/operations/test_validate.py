@@ -127,6 +127,7 @@ def database(desk: Desk, statement: str) -> None:
 # --- what is well -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_healthy_workspace_passes_and_nothing_of_it_is_changed(ran: Desk) -> None:
     before = sorted(path for path in ran.workspace.outputs.rglob("*"))
     report = validated(ran)
@@ -165,6 +166,7 @@ def test_an_empty_workspace_passes_and_says_what_does_not_apply(desk: Desk) -> N
         assert check_audit(open_desk(tools_of(desk), folder)).status is Status.PASS
 
 
+@pytest.mark.slow
 def test_the_script_of_the_playbooks_says_the_same(ran: Desk, repository: Path) -> None:
     script = repository / "scripts" / "production_validation.py"
     command = [sys.executable, str(script), "--json", "-w", str(ran.workspace.root)]
@@ -204,6 +206,7 @@ def test_a_kpi_that_is_gone_is_a_wrong_answer(desk: Desk, tmp_path: Path) -> Non
     assert "no such KPI" in " ".join(part(found, "known_answers").evidence["wrong"])
 
 
+@pytest.mark.slow
 def test_a_calculation_that_gives_another_value_now_is_seen(ran: Desk, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
@@ -440,6 +443,7 @@ def test_an_edited_run_is_found_and_nothing_is_said_of_it(ran: Desk) -> None:
     assert part(report, "known_answers").status is Status.PASS
 
 
+@pytest.mark.slow
 def test_a_missing_anchor(ran: Desk) -> None:
     for path in ran.workspace.anchors.glob("anchor-*.json"):
         path.unlink()

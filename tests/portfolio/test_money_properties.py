@@ -41,6 +41,7 @@ def of_book(engine: Engine, book: list[Row], by: str | None = None) -> Asked:
     return asked(engine, book, dates=DATES, policy=POLICY, by=by)
 
 
+@pytest.mark.slow
 @given(book=books())
 @settings(max_examples=10)
 def test_two_copies_of_a_book_in_any_order_have_its_ratios(engine: Engine, book: list[Row]) -> None:
@@ -51,6 +52,7 @@ def test_two_copies_of_a_book_in_any_order_have_its_ratios(engine: Engine, book:
     assert ratios(book) == ratios(doubled(book)[::-1])
 
 
+@pytest.mark.slow
 @given(book=books())
 @settings(max_examples=10)
 def test_hhi_is_the_sum_of_squared_shares_and_halves_when_the_book_doubles(engine: Engine, book: list[Row]) -> None:

@@ -100,6 +100,7 @@ def tampered(asked: Asked, bench: Bench, key: tuple[str, date], column: str) -> 
 AMOUNTS = ("opening_principal", *(column for column, _ in LINES.values()), "outstanding_principal", CURRENCY_EFFECT)
 
 
+@pytest.mark.slow
 @QUICK
 @given(seed=SEEDS, definition=definitions(), days=st.lists(DAYS, min_size=3, max_size=3, unique=True))
 def test_every_row_rolls_forward_and_what_is_tampered_with_is_found(
@@ -125,6 +126,7 @@ def test_every_row_rolls_forward_and_what_is_tampered_with_is_found(
         assert gaps == [day for day in seen.get(column, ()) if day in known], column
 
 
+@pytest.mark.slow
 @QUICK
 @given(seed=SEEDS, definition=definitions(), day=DAYS.filter(lambda day: day >= date(2024, 3, 1)))
 def test_par_falls_as_its_days_rise_and_buckets_add_up(
@@ -144,6 +146,7 @@ def test_par_falls_as_its_days_rise_and_buckets_add_up(
     assert past[0] + total("dpd_0_7_usd") == total("outstanding_usd")
 
 
+@pytest.mark.slow
 @FEW
 @given(seed=SEEDS, definition=definitions())
 def test_two_copies_of_a_book_have_its_ratios(bench: Bench, seed: int, definition: Definition) -> None:
@@ -171,6 +174,7 @@ def test_two_copies_of_a_book_have_its_ratios(bench: Bench, seed: int, definitio
 HONEST_DATES = st.lists(DAYS, min_size=4, max_size=4, unique=True)
 
 
+@pytest.mark.slow
 @QUICK
 @given(seed=SEEDS, definition=definitions(), days=HONEST_DATES)
 def test_loans_that_only_borrow_and_pay_show_no_impossible_transition(
@@ -404,6 +408,7 @@ def extract(folder: Path, loans: Sequence[Loan], rates: Rates, rng: Random | Non
     return folder
 
 
+@pytest.mark.slow
 @FEW
 @given(seed=SEEDS, definition=definitions())
 def test_the_order_of_rows_changes_no_byte(house: House, seed: int, definition: Definition) -> None:
@@ -479,6 +484,7 @@ def some_shots(seed: int) -> list[Row]:
     return rows
 
 
+@pytest.mark.slow
 @FEW
 @given(seed=SEEDS, definition=definitions())
 def test_a_snapshot_tape_in_two_files_is_the_whole_one(house: House, seed: int, definition: Definition) -> None:

@@ -209,6 +209,7 @@ def books(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
+@pytest.mark.slow
 @given(rows=books())
 @settings(max_examples=40)
 def test_rates_are_those_of_the_loans_one_by_one(engine: Engine, rows: list[Row]) -> None:

@@ -535,6 +535,7 @@ def no_job_was_held_by_two(store: Store, jobs: int) -> None:
     assert whole(store)
 
 
+@pytest.mark.slow
 def test_many_processes_and_a_cutover_among_them(
     url: str, store: Store, clock: FixedClock, in_child: Child, outcome: Outcome
 ) -> None:

@@ -184,6 +184,7 @@ OTHERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_parameter_changes_no_other_columns(bench: Bench) -> None:
     rng = Random(5)
     bench.load([some_loan(rng, number) for number in range(200)], RATES)

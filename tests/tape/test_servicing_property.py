@@ -127,6 +127,7 @@ def differences(said: State, meant: State) -> dict[str, tuple[object, object]]:
     return {name: (left[name], right[name]) for name in wanted if left[name] != right[name]}
 
 
+@pytest.mark.slow
 @QUICK
 @given(seed=SEEDS, definition=definitions(), dates=st.lists(DAYS, min_size=2, max_size=2, unique=True))
 def test_the_rebuilt_loan_is_the_loan_of_the_definitions(
@@ -181,6 +182,7 @@ def expected_row(loan: Loan, day: date, definition: Definition) -> dict[str, obj
     }
 
 
+@pytest.mark.slow
 @QUICK
 @given(seed=SEEDS, definition=definitions(), day=DAYS.filter(lambda day: day >= date(2024, 3, 1)))
 def test_the_calculation_table_is_the_loan_of_the_definitions(
