@@ -99,7 +99,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "bringing $(VENV) up to date ..."; \
 	fi; \
 	$(PIP) install -c constraints.txt hatchling editables; \
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[book,dev,excel,postgres]'; \
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[book,dev,excel,lineage,pdf,postgres,traces,watch]'; \
 	$(PIP) install -c constraints.txt --no-deps transitionMatrix; \
 	$(BIN)/python -m compileall -q src; \
 	touch $(STAMP)

@@ -25,6 +25,7 @@ def test_every_setting_by_file_and_by_environment() -> None:
     wanted: dict[str, Any] = {
         "release": "v3_b.1-c",
         "shadow": "v4",
+        "rollback": "automatic",
         "reporting_currency": "COP",
         "memory_mb": 200,
         "threads": 256,
@@ -58,6 +59,7 @@ def test_every_setting_by_file_and_by_environment() -> None:
         "memory_mb: 199",
         "lock_timeout_s: 86401",
         "release: V2",
+        "rollback: always",
         "release: ../v2",
         "shadow: ../v2",
         'release: "v2\\n"',

@@ -20,6 +20,7 @@ ENVIRONMENT_PREFIX = "ABACO_"
 DESCRIPTIONS = {
     "release": "the active release, until production has one (`abaco worker status`)",
     "shadow": "the release that runs in the dark on every tape beside it; empty: none",
+    "rollback": "what a trigger of a rollback does: `propose` tells it, `automatic` rolls production back",
     "reporting_currency": "ISO 4217 code of all `*_usd` columns",
     "memory_mb": "megabytes that the engine may use before it spills to disk",
     "threads": "threads of the engine",
@@ -38,6 +39,7 @@ class Settings:
 
     release: str = "v2"
     shadow: str = ""
+    rollback: str = "propose"
     reporting_currency: str = "USD"
     memory_mb: int = 600
     threads: int = 2
@@ -54,6 +56,7 @@ _TEXT = re.compile(r".*", re.DOTALL)
 _RULES: Mapping[str, re.Pattern[str] | range] = {
     "release": re.compile(r"[a-z][a-z0-9_.-]{0,62}"),
     "shadow": re.compile(r"([a-z][a-z0-9_.-]{0,62})?"),
+    "rollback": re.compile(r"propose|automatic"),
     "reporting_currency": re.compile(r"[A-Z]{3}"),
     "memory_mb": range(200, 1_000_001),
     "threads": range(1, 257),

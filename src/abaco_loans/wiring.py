@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from abaco_loans.account import account
 from abaco_loans.clock import Clock, SystemClock
 from abaco_loans.operations.workspace import KEY_VARIABLE, Workspace
 
 if TYPE_CHECKING:
     from abaco_loans.engines.base import Engine
+    from abaco_loans.operations.alert_facts import ReportTools
     from abaco_loans.operations.carry_out import Told
     from abaco_loans.operations.check_health import HealthTools
     from abaco_loans.operations.cut_over import CutoverTools
     from abaco_loans.operations.drill_rollback import DrillTools
+    from abaco_loans.operations.production_metrics import MetricsTools
     from abaco_loans.operations.rehearse_acts import RehearseTools
     from abaco_loans.operations.run_shadow import Worker
     from abaco_loans.operations.submit_tape import Production
@@ -31,14 +33,6 @@ if TYPE_CHECKING:
     from abaco_loans.records.store import Store, StoreFacts
     from abaco_loans.releases.plan import Plan
     from abaco_loans.tape.masking import MaskingKey
-
-
-def actor() -> str:
-    """Who acts: the account of the operating system."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
 
 
 def open_engine(workspace: Workspace, scratch: Path, folders: list[Path], threads: int | None = None) -> Engine:
@@ -55,15 +49,20 @@ def open_records(workspace: Workspace, clock: Clock | None = None) -> Iterator[S
     from abaco_loans.records.store import open_store
 
     (workspace.root / "records").mkdir(exist_ok=True)
-    with open_store(workspace.records_url, clock=clock or SystemClock(), actor=actor()) as store:
+    with open_store(workspace.records_url, clock=clock or SystemClock(), actor=account()) as store:
         yield store
+
+
+def has_records(workspace: Workspace) -> bool:
+    """Whether records were made; of those on a server, that there is a server."""
+    return bool(workspace.settings.records_url) or (workspace.root / "records" / "abaco.db").exists()
 
 
 def in_production(workspace: Workspace) -> Workspace:
     """The workspace with the release that is active in production, which may not be the one of its settings."""
     from abaco_loans.operations.active_release import active_workspace
 
-    if not workspace.settings.records_url and not (workspace.root / "records" / "abaco.db").exists():
+    if not has_records(workspace):
         return workspace
     with open_records(workspace) as store:
         return active_workspace(workspace, store.production_reader.pointer().active)
@@ -94,7 +93,7 @@ def run_tools(
         open_engine=lambda scratch, folders: open_engine(workspace, scratch, folders),
         open_records=lambda: open_records(workspace, now),
         anchor=lambda: write_anchor(workspace, now),
-        who=f"abaco run by {actor()}",
+        who=f"abaco run by {account()}",
         progress=progress,
     )
 
@@ -278,7 +277,7 @@ def cutover_tools(
         )
 
     return CutoverTools(
-        tools=replace(run_tools(workspace, environment, quiet, now), who=f"abaco cutover by {actor()}"),
+        tools=replace(run_tools(workspace, environment, quiet, now), who=f"abaco cutover by {account()}"),
         ground=ground,
         tell=tell,
         wait=wait,
@@ -288,15 +287,9 @@ def cutover_tools(
 
 def _watched(workspace: Workspace, environment: Mapping[str, str], record: CutoverRecord, clock: Clock) -> None:
     """Begin to watch the release that a cutover made active."""
-    from abaco_loans.operations.watch_production import start_watch
+    from abaco_loans.operations.begin_watch import begin_watch
 
-    start_watch(
-        watch_tools(workspace, environment, lambda text: None, clock),
-        record.cutover_id,
-        release=record.to_release,
-        baseline_release=record.from_release,
-        cutover_at=record.finished_at or clock.now(),
-    )
+    begin_watch(watch_tools(workspace, environment, lambda text: None, clock), record)
 
 
 def _copied(workspace: Workspace, target: Path, clock: Clock) -> Workspace:
@@ -330,7 +323,7 @@ def _sampled(workspace: Workspace, records: Production, clock: Clock) -> None:
     with scratch_folder(workspace) as scratch:
         write_sample(SampleSpec(loans=200, months=6), scratch / "sample")
         tape = scratch / "sample" / "bucketed.csv"
-        submit_tape(workspace, tape, records, as_of=None, clock=clock, who=f"abaco by {actor()}")
+        submit_tape(workspace, tape, records, as_of=None, clock=clock, who=f"abaco by {account()}")
 
 
 def watch_tools(
@@ -343,6 +336,22 @@ def watch_tools(
     from abaco_loans.operations.watch_resources import usage
 
     now = clock or SystemClock()
+
+    def go_back(reason: str) -> str:
+        from abaco_loans.errors import WorldError
+        from abaco_loans.operations.cut_over import roll_back
+
+        given = cutover_tools(workspace, environment, lambda told: None, now)
+        record = roll_back(reason, "abaco watch", given)
+        if record.status != "completed":
+            raise WorldError(
+                f"rollback {record.cutover_id} is {record.status}",
+                code="WAT-107",
+                where="watch tick",
+                hint="`abaco cutover status` says what holds it; `abaco cutover resume` goes on",
+            )
+        return record.cutover_id
+
     return WatchTools(
         workspace=workspace,
         clock=now,
@@ -353,7 +362,30 @@ def watch_tools(
         usage=usage,
         anchor=lambda: write_anchor(workspace, now),
         tell=tell,
+        go_back=go_back if workspace.settings.rollback == "automatic" else None,
     )
+
+
+def metrics_tools(workspace: Workspace, clock: Clock | None = None) -> MetricsTools:
+    """What the figures of production are read with; no records are made where there are none."""
+    from abaco_loans.errors import WorldError
+    from abaco_loans.operations.production_metrics import MetricsTools
+
+    now = clock or SystemClock()
+
+    @contextmanager
+    def opened() -> Iterator[Store]:
+        if not has_records(workspace):
+            raise WorldError(
+                "there are no records yet",
+                code="WAT-121",
+                where="records/",
+                hint="`abaco run` or `abaco submit` makes them",
+            )
+        with open_records(workspace, now) as store:
+            yield store
+
+    return MetricsTools(workspace=workspace, clock=now, open_records=opened)
 
 
 def rehearse_tools(environment: Mapping[str, str]) -> RehearseTools:
@@ -370,4 +402,17 @@ def rehearse_tools(environment: Mapping[str, str]) -> RehearseTools:
         compare=lambda place, request: run_shadow(request, run_tools(place, inside, quiet, clock), side_worker(inside)),
         validate=lambda place: validate_tools(place, inside, quiet, clock),
         watch=lambda place: watch_tools(place, inside, quiet, clock),
+    )
+
+
+def report_tools(workspace: Workspace, environment: Mapping[str, str], clock: Clock | None = None) -> ReportTools:
+    """Everything the reports of a cutover need; they only read."""
+    from abaco_loans.operations.alert_facts import ReportTools
+    from abaco_loans.watch.alert_policy import AlertPolicy
+
+    now = clock or SystemClock()
+    return ReportTools(
+        watch=watch_tools(workspace, environment, lambda text: None, now),
+        open_records=lambda: open_records(workspace, now),
+        policy=AlertPolicy(),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from abaco_loans.account import account
 from abaco_loans.cli import COMMANDS
 from abaco_loans.clock import SystemClock
 from abaco_loans.operations.workspace import open_workspace
@@ -153,8 +154,8 @@ def test_looser_gates_are_approved_by_a_second_person(abaco: Abaco, place: Path)
 
 
 def test_who_loosened_the_gates_cannot_approve_it(abaco: Abaco, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOGNAME", "ana")
-    with open_store(open_workspace(place, {}).records_url, clock=SystemClock(), actor="ana") as store:
+    monkeypatch.setenv("LOGNAME", "somebody-else")  # which is not who they are
+    with open_store(open_workspace(place, {}).records_url, clock=SystemClock(), actor=account()) as store:
         new = NewSeal(candidate="v2", gates_digest="a", expected_digest="e", gates="", expected="", loosened=("x",))
         store.shadow_writer.seal(new)
     said = abaco("release", "approve", "v2", "--reason", "because", "-w", place)

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from abaco_loans.errors import NoAnswer, UsageError, WorldError
+from abaco_loans.operations.begin_watch import start_watch
 from abaco_loans.operations.watch_document import watch_document
-from abaco_loans.operations.watch_production import TickOutcome, sign_off, start_watch, tick
+from abaco_loans.operations.watch_production import TickOutcome, sign_off, tick
 from abaco_loans.operations.watch_resources import usage
 from abaco_loans.watch.check import Report, Status
 from abaco_loans.watch.schedule import FIRST_DAY, text_of

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from abaco_loans.clock import FixedClock
+from abaco_loans.operations.begin_watch import start_watch
 from abaco_loans.operations.watch_checkpoint import WatchTools
-from abaco_loans.operations.watch_production import TickOutcome, decide, start_watch, tick
+from abaco_loans.operations.watch_production import TickOutcome, decide, tick
 from abaco_loans.operations.watch_resources import Usage
 from abaco_loans.operations.workspace import open_workspace
 from abaco_loans.records.cutovers import NewCutover
+from abaco_loans.records.ledger import canonical
 from abaco_loans.records.watches import CheckpointRecord, DecisionRecord, WatchRecord
+from abaco_loans.releases.plan import PlanFacts, cutover_plan
 from abaco_loans.watch.check import Check, Report, Status, SubCheck
 from abaco_loans.wiring import watch_tools
 from tests.operations.desk import NOON
@@ -45,8 +48,24 @@ class WatchDesk(QueueDesk):
 
     machine = Machine(metrics=CALM)
 
-    def begin(self, cutover_id: str = "c1", baseline_release: str = "v1", **more: Any) -> WatchRecord:
-        """Record a cutover, make v2 the active release, and begin to watch it."""
+    def begin(
+        self, cutover_id: str = "c1", baseline_release: str = "v1", *, rehearsal: bool = True, **more: Any
+    ) -> WatchRecord:
+        """Record a cutover (planned by nobody), make v2 the active release, and begin to watch it."""
+        facts = PlanFacts(
+            from_release="v1",
+            to_release="v2",
+            from_meaning="",
+            from_policy="",
+            to_meaning="",
+            to_policy="",
+            planned_by="nobody",
+            planned_at=self.clock.now(),
+            pointer_epoch=1,
+            workspace_id="w",
+            rehearsal=rehearsal,
+        )
+        plan = cutover_plan(facts)
         with self.records() as records:
             records.production_writer.ensure("v2")
             records.cutover_writer.add(
@@ -55,8 +74,8 @@ class WatchDesk(QueueDesk):
                     kind="cutover",
                     from_release="v1",
                     to_release="v2",
-                    plan="{}",
-                    plan_hash="h",
+                    plan=canonical(plan.as_dict()).decode(),
+                    plan_hash=plan.hash(),
                 )
             )
         return start_watch(
@@ -68,9 +87,9 @@ class WatchDesk(QueueDesk):
             **more,
         )
 
-    def prepare(self) -> None:
+    def prepare(self, *, rehearsal: bool = True) -> None:
         """Begin, run a tape and compare it."""
-        self.begin()
+        self.begin(rehearsal=rehearsal)
         tape = worked_tape(self)
         self.submit(tape)
         self.work()

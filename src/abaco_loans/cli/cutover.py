@@ -41,8 +41,9 @@ def cutover() -> None:
 def plan(to: str, workspace: Path | None, as_json: bool) -> None:
     """Plan a cutover: its steps, what each must leave as evidence, what would block now, and the plan's hash."""
     from abaco_loans import wiring
+    from abaco_loans.account import account
     from abaco_loans.operations.cut_over import dry_run
-    from abaco_loans.operations.plan_cutover import account, plan_cutover
+    from abaco_loans.operations.plan_cutover import plan_cutover
 
     place = _place(workspace)
     given = wiring.cutover_tools(place, os.environ, lambda told: None)
@@ -85,7 +86,8 @@ def _tell_plan(record: CutoverRecord, said: list[tuple[str, bool | None, str]], 
 def approve(plan_id: str, role: str, token: Path | None, workspace: Path | None, as_json: bool) -> None:
     """Approve PLAN_ID as the account that is logged in, or by a signed token. Exit code 1: it does not count."""
     from abaco_loans import wiring
-    from abaco_loans.operations.plan_cutover import account, approve_plan
+    from abaco_loans.account import account
+    from abaco_loans.operations.plan_cutover import approve_plan
     from abaco_loans.releases.approval import Role
 
     place = _place(workspace)
@@ -205,8 +207,8 @@ def rollback(reason: str, drill: bool, release: str | None, workspace: Path | No
 
     Exit code 1 unless the old release serves everything again.
     """
+    from abaco_loans.account import account
     from abaco_loans.operations.cut_over import roll_back
-    from abaco_loans.operations.plan_cutover import account
 
     place = _place(workspace)
     if drill:
@@ -217,8 +219,8 @@ def rollback(reason: str, drill: bool, release: str | None, workspace: Path | No
 
 def _drill(place: Workspace, release: str | None, *, as_json: bool) -> None:
     from abaco_loans import wiring
+    from abaco_loans.account import account
     from abaco_loans.operations.drill_rollback import drill_rollback
-    from abaco_loans.operations.plan_cutover import account
 
     lines = _Lines(place, quiet=as_json)
     document = drill_rollback(place, wiring.drill_tools(os.environ, lines.tell), account(), release)

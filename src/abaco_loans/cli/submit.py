@@ -22,12 +22,13 @@ def submit(tapes: tuple[Path, ...], as_of: date | None, workspace: Path | None, 
     A private copy is kept first: what is printed here is not lost. The same tape and date again is the same job.
     """
     from abaco_loans import wiring
+    from abaco_loans.account import account
     from abaco_loans.clock import SystemClock
     from abaco_loans.operations.submit_tape import job_document, submit_tape
     from abaco_loans.operations.workspace import find_workspace
 
     place, clock = find_workspace(workspace, os.environ), SystemClock()
-    who = f"abaco submit by {wiring.actor()}"
+    who = f"abaco submit by {account()}"
     documents = []
     with wiring.open_records(place, clock) as records:
         for tape in tapes:

@@ -35,6 +35,7 @@ from abaco_loans.operations.workspace import Workspace
 from abaco_loans.records.production import Job, ProductionReader
 from abaco_loans.releases.plan import Plan, PlanKind, StepKind, StepSpec
 from abaco_loans.watch.check import Report, Status
+from abaco_loans.watch.metric import METRICS
 
 _STAGED_TAPES = 3
 _COMPARED_TAPES = 5
@@ -303,7 +304,10 @@ def _judged(report: Report) -> Did:
     words = "; ".join(f"{check.name} {check.status.value}" for check in report.checks)
     passed = {Status.PASS: True, Status.WARN: True, Status.UNKNOWN: None}.get(report.status, False)
     checks = {check.name: check.status.value for check in report.checks}
-    return Did(passed=passed, evidence={"checks": checks, "status": report.status.value}, words=words)
+    figures = {name: value for check in report.checks for name, value in check.metrics.items() if name in METRICS}
+    metrics = {name: f"{Decimal(value):f}" for name, value in figures.items() if value is not None}
+    evidence = {"checks": checks, "status": report.status.value, "metrics": metrics}
+    return Did(passed=passed, evidence=evidence, words=words)
 
 
 def _said(moment: object) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pwd
 import secrets
 import stat
@@ -20,7 +19,7 @@ from abaco_loans.operations.tools import Records, Tools
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.publish import hash_file
 from abaco_loans.records.cutovers import Approval as Recorded
-from abaco_loans.records.cutovers import CutoverRecord, NewApproval, NewCutover
+from abaco_loans.records.cutovers import CutoverReader, CutoverRecord, NewApproval, NewCutover
 from abaco_loans.records.ledger import canonical
 from abaco_loans.records.runs import RETIRED
 from abaco_loans.records.shadows import ShadowRecord
@@ -286,9 +285,14 @@ def _writable(path: Path, planner: str) -> str:
 
 def approvals_of(cutover_id: str, tools: Tools, records: Records) -> list[Approval]:
     """The recorded approvals of a plan, as they count now: what an unsafe ``roles.yml`` verified is not verified."""
-    _, plan = plan_record(cutover_id, records.cutover_reader)
-    _, unguarded = known_roles(tools.workspace, plan.facts.planned_by)
-    return [_counted(item, unguarded) for item in records.cutover_reader.approvals(cutover_id)]
+    return approvals_now(cutover_id, tools.workspace, records.cutover_reader)
+
+
+def approvals_now(cutover_id: str, workspace: Workspace, reader: CutoverReader) -> list[Approval]:
+    """As `approvals_of`, for whoever only reads."""
+    _, plan = plan_record(cutover_id, reader)
+    _, unguarded = known_roles(workspace, plan.facts.planned_by)
+    return [_counted(item, unguarded) for item in reader.approvals(cutover_id)]
 
 
 def _counted(item: Recorded, unguarded: str) -> Approval:
@@ -303,11 +307,3 @@ def _counted(item: Recorded, unguarded: str) -> Approval:
         expires_at=item.expires_at,
         reason=unguarded if lost else item.reason,
     )
-
-
-def account() -> str:
-    """The operating system's account of this process, whatever the environment says."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"

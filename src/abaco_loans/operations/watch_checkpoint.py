@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from abaco_loans.account import account
 from abaco_loans.clock import Clock
 from abaco_loans.errors import AbacoError, WorldError
 from abaco_loans.operations.run_shadow import read_report
@@ -19,6 +20,7 @@ from abaco_loans.operations.verify_audit import Ledger, verify_audit
 from abaco_loans.operations.watch_resources import Usage
 from abaco_loans.operations.watch_trail import Trail, read_trail
 from abaco_loans.operations.workspace import Workspace
+from abaco_loans.records.cutovers import CutoverReader
 from abaco_loans.records.ledger import Event
 from abaco_loans.records.production import ProductionReader
 from abaco_loans.records.runs import RunReader
@@ -36,6 +38,9 @@ from abaco_loans.watch.metric import (
     MEMORY,
     Judged,
 )
+
+if TYPE_CHECKING:
+    from abaco_loans.operations.watch_production import TickOutcome
 
 _STALLED_AFTER = timedelta(minutes=15)
 _SHADOWS = 200
@@ -63,6 +68,11 @@ class WatchRecords(Ledger, Protocol):
         ...
 
     @property
+    def cutover_reader(self) -> CutoverReader:
+        """Reads cutovers and their plans."""
+        ...
+
+    @property
     def watch_reader(self) -> WatchReader:
         """Reads watches."""
         ...
@@ -86,6 +96,9 @@ class WatchTools:
         usage: what this process and the workers of these names take.
         anchor: signs how far the ledger has come.
         tell: takes a line for people.
+        who: the account that decides.
+        go_back: rolls back for a reason, and gives the rollback's id; None: a rollback is proposed, not carried out.
+        alert: takes what a tick found, to raise and to send alerts.
     """
 
     workspace: Workspace
@@ -95,6 +108,9 @@ class WatchTools:
     usage: Callable[[Sequence[str]], Usage]
     anchor: Callable[[], None]
     tell: Callable[[str], None] = lambda text: None
+    who: str = field(default_factory=account)
+    go_back: Callable[[str], str] | None = None
+    alert: Callable[[TickOutcome], None] = lambda outcome: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,14 +249,23 @@ def _without_latency(checks: Sequence[Check]) -> bool:
 
 
 def _pipeline(records: WatchRecords, trail: Trail | None, now: datetime) -> str | None:
-    reader = records.production_reader
+    if records.production_reader.pointer().held_by:
+        return "held"
+    return None if trail is None else pipeline_status(records.production_reader, trail.last_taken_at, now)
+
+
+def pipeline_status(reader: ProductionReader, last_taken_at: datetime | None, now: datetime) -> str:
+    """``running``; ``held`` by a cutover; ``stalled``: a tape waits for 15 minutes, and nobody takes any.
+
+    Args:
+        last_taken_at: when a job was taken last; None: never.
+    """
     if reader.pointer().held_by:
         return "held"
-    if trail is None:
-        return None
     since = now - _STALLED_AFTER
-    waits = any(job.submitted_at < since for job in reader.jobs("queued", limit=_QUEUED))
-    idle = trail.last_taken_at is None or trail.last_taken_at < since
+    oldest = reader.oldest_queued()
+    waits = oldest is not None and oldest.submitted_at < since
+    idle = last_taken_at is None or last_taken_at < since
     return "stalled" if waits and idle and not reader.counts()["leased"] else "running"
 
 
@@ -255,7 +280,7 @@ def _production(
     return ProductionMetrics(
         at=now,
         error_rates=trail.error_rates(now) if trail else None,
-        lost_jobs=_known(lambda: _lost(tools.workspace, records, trail)),
+        lost_jobs=_known(lambda: lost_jobs(tools.workspace, records, trail)),
         crashes=trail.crashes if trail else None,
         kpi_variances_percent=variances,
         ledger_verified=ledger_verified(tools, records),
@@ -263,7 +288,7 @@ def _production(
     )
 
 
-def _lost(workspace: Workspace, records: WatchRecords, trail: Trail | None) -> int | None:
+def lost_jobs(workspace: Workspace, records: WatchRecords, trail: Trail | None) -> int | None:
     """Jobs that were acknowledged and are no longer there, and those that wait for a tape that is gone."""
     if trail is None:
         return None

@@ -49,6 +49,9 @@ def tick_document(outcome: TickOutcome) -> dict[str, Any]:
             {"cause": item.cause.value, "fired": item.fired, "words": item.words} for item in outcome.triggers
         ],
         "rollback_proposed": outcome.rollback_proposed,
+        "rolled_back": outcome.went_back or None,
+        "rollback_failed": outcome.stuck.as_dict() if outcome.stuck else None,
+        "validated": outcome.validated.status.value if outcome.validated else None,
     }
 
 
@@ -61,6 +64,7 @@ def checkpoint_document(item: CheckpointRecord) -> dict[str, Any]:
         "mark": item.judged.get("status", "MISSED"),
         "metrics": dict(item.metrics),
         "judged": dict(item.judged),
+        "event": item.event_seq,
     }
 
 
@@ -74,6 +78,7 @@ def decision_document(item: DecisionRecord) -> dict[str, Any]:
         "decided_by": item.decided_by,
         "by_default": item.by_default,
         "reason": item.reason,
+        "event": item.event_seq,
     }
 
 
@@ -85,6 +90,7 @@ def _watch(watch: WatchRecord) -> dict[str, Any]:
         "started_at": watch.started_at.isoformat(),
         "ends_at": watch.ends_at.isoformat() if watch.ends_at else None,
         "status": watch.status,
+        "event": watch.event_seq,
     }
 
 

@@ -2,18 +2,19 @@
 
 A tick is safe to repeat: whatever it records is recorded once. It does the checkpoint that is due, records those that
 were missed, lets the declared default happen where nobody decided in time, asks for the decision that is next, and
-tells what calls for a rollback. It rolls nothing back: it proposes.
+tells what calls for a rollback: it proposes one, or carries it out where the workspace allows that. Where no cutover
+is watched, production is validated once a day. Whatever is found becomes alerts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import cast
 
-from abaco_loans.errors import InvariantError, NoAnswer, UsageError
+from abaco_loans.errors import AbacoError, InvariantError, NoAnswer, UsageError
+from abaco_loans.operations.steady_watch import validate_daily
 from abaco_loans.operations.watch_checkpoint import (
     WatchRecords,
     WatchTools,
@@ -21,19 +22,19 @@ from abaco_loans.operations.watch_checkpoint import (
     look_for_triggers,
     observe,
 )
+from abaco_loans.operations.watch_people import why_not_trusted
 from abaco_loans.outputs.publish import world
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.watches import (
     CheckpointRecord,
     DecisionRecord,
     NewCheckpoint,
-    NewWatch,
     WatchRecord,
     WatchStatus,
 )
 from abaco_loans.releases.trigger import Trigger
 from abaco_loans.watch import decision as decisions
-from abaco_loans.watch.check import Status
+from abaco_loans.watch.check import Report, Status
 from abaco_loans.watch.decision import Choice, Facts, Met, Point, Seen
 from abaco_loans.watch.schedule import DAY, due, due_at, next_hour, schedule, text_of
 
@@ -50,6 +51,8 @@ class TickOutcome:
         done: the checkpoint that was done; ``missed`` those that were recorded as missed.
         defaulted: decisions that nobody made; ``asked`` those that are asked for from now on.
         triggers: what calls for a rollback, or is not known.
+        validated: production where no cutover is watched; None: it was not due.
+        went_back: the rollback that was carried out; ``stuck`` why it could not be.
     """
 
     watch: WatchRecord | None
@@ -58,6 +61,9 @@ class TickOutcome:
     defaulted: tuple[DecisionRecord, ...] = ()
     asked: tuple[DecisionRecord, ...] = ()
     triggers: tuple[Trigger, ...] = ()
+    validated: Report | None = None
+    went_back: str = ""
+    stuck: AbacoError | None = None
 
     @property
     def rollback_proposed(self) -> bool:
@@ -100,38 +106,6 @@ class Standing:
         return tuple(item for item in self.decisions if item.decision is None)
 
 
-def start_watch(
-    tools: WatchTools,
-    cutover_id: str,
-    *,
-    release: str,
-    baseline_release: str,
-    cutover_at: datetime,
-    baseline: Mapping[str, Decimal] | None = None,
-) -> WatchRecord:
-    """Begin to watch the release that a cutover made active; the same call again gives the same watch.
-
-    Another watch that is under way ends.
-
-    Args:
-        cutover_id: of a cutover that is recorded.
-        cutover_at: when the release became active.
-        baseline: metrics that were recorded before, by name (`watch.metric`); none: nothing is compared with them.
-    """
-    new = NewWatch(
-        watch_id=cutover_id,
-        release=release,
-        baseline_release=baseline_release,
-        started_at=cutover_at,
-        baseline={name: f"{value:f}" for name, value in (baseline or {}).items()},
-    )
-    with tools.open_records() as records:
-        watch, is_new = records.watch_writer.start(new)
-    if is_new:
-        tools.anchor()
-    return watch
-
-
 def standing_of(records: WatchRecords, watch: WatchRecord) -> Standing:
     """How a watch stands now."""
     reader = records.watch_reader
@@ -155,14 +129,28 @@ def tick(tools: WatchTools) -> TickOutcome:
         tools.open_records() as records,
     ):
         watch = records.watch_reader.current()
-        if watch is None:
-            return TickOutcome(watch=None)
-        now = _ended_with_its_release(records, watch)
-        outcome = TickOutcome(watch=now) if now.status == "ended" else _tick(tools, records, watch)
+        now = _ended_with_its_release(records, watch) if watch else None
+        if now is None or now.status == "ended":
+            outcome = TickOutcome(watch=now, validated=validate_daily(tools, records))
+        else:
+            outcome = _tick(tools, records, now)
     if outcome.done or outcome.missed or outcome.defaulted or outcome.asked or outcome.watch != watch:
         tools.anchor()
+    outcome = _gone_back(tools, outcome)
     _tell(tools, outcome)
+    tools.alert(outcome)
     return outcome
+
+
+def _gone_back(tools: WatchTools, outcome: TickOutcome) -> TickOutcome:
+    """The outcome; with the rollback that a trigger called for, where the workspace allows it."""
+    if tools.go_back is None or not outcome.rollback_proposed:
+        return outcome
+    reason = "; ".join(item.words for item in outcome.triggers if item.fired)
+    try:
+        return replace(outcome, went_back=tools.go_back(f"by itself: {reason}"))
+    except AbacoError as error:
+        return replace(outcome, stuck=error)
 
 
 def _tick(tools: WatchTools, records: WatchRecords, watch: WatchRecord) -> TickOutcome:
@@ -318,7 +306,7 @@ def decide(tools: WatchTools, hour: str, choice: str, reason: str) -> DecisionRe
 
     Raises:
         UsageError: WAT-101 production is not watched; WAT-102 no such decision is open; WAT-103 it is no choice of
-            this point; WAT-104 no reason.
+            this point; WAT-104 no reason; WAT-106 the choice trusts the release, and this account may not.
         NoAnswer: WAT-105 the choice trusts the release, and the point does not pass.
     """
     if not reason.strip() or not reason.isprintable():
@@ -358,6 +346,13 @@ def decide(tools: WatchTools, hour: str, choice: str, reason: str) -> DecisionRe
                 hint=f"{point.default} is what can be decided; nothing was recorded",
                 details={"unmet": unmet},
             )
+        if chosen in point.trusting and (why := why_not_trusted(tools.workspace, records, watch, tools.who)):
+            raise UsageError(
+                f"{chosen} is not for {tools.who} to decide: {why}",
+                code="WAT-106",
+                where="watch decide",
+                hint="somebody of operations decides, with an account of their own that stands in roles.yml",
+            )
         made = _record(records, watch.watch_id, point, chosen, reason.strip(), by_default=False)
     tools.anchor()
     return made
@@ -396,6 +391,10 @@ def _tell(tools: WatchTools, outcome: TickOutcome) -> None:
     for item in sorted(outcome.triggers, key=lambda item: not item.fired):
         what = "ROLLBACK PROPOSED" if item.fired else "not known"
         tools.tell(f"{what}: {item.cause}: {item.words}")
+    if outcome.went_back:
+        tools.tell(f"ROLLED BACK: {outcome.went_back}")
+    if outcome.stuck:
+        tools.tell(f"THE ROLLBACK FAILED: {outcome.stuck.what} ({outcome.stuck.code}); `abaco cutover status`")
     for said in outcome.defaulted:
         tools.tell(f"decision at hour {said.point} by default: {said.decision} ({said.reason})")
     for said in outcome.asked:

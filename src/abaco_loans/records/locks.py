@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from abaco_loans.account import account
 from abaco_loans.clock import Clock, SystemClock
 from abaco_loans.errors import WorldError
 
@@ -96,13 +96,9 @@ def holder(path: Path) -> str:
 
 
 def _description(who: str, clock: Clock) -> bytes:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no name for this user id, as in many containers
-        user = f"user {os.getuid()}"
     said = {
         "who": who,
-        "user": user,
+        "user": account(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": clock.now().isoformat(timespec="seconds"),
