@@ -27,6 +27,7 @@ DESCRIPTIONS = {
     "records_url": "where runs and the ledger are kept; empty is SQLite in the workspace, `postgresql://...` a server",
     "masking_key_file": "the masking key, relative to the workspace; readable by its owner only",
     "lock_timeout_s": "seconds to wait for another run of the same tape",
+    "lineage": "OpenLineage events of runs: `file` appends them to `logs/lineage.ndjson`, `http` sends them; or `off`",
     "inbox_settle_s": "seconds for which a file in the inbox must stay as it is before it is taken for whole",
     "job_lease_s": "seconds after which a job is taken from a worker that gives no sign of life",
     "job_attempts_max": "how often a job is taken that the world (disk, database, a killed worker) keeps from ending",
@@ -46,6 +47,7 @@ class Settings:
     records_url: str = ""
     masking_key_file: str = "keys/masking.key"
     lock_timeout_s: int = 600
+    lineage: str = "off"
     inbox_settle_s: int = 10
     job_lease_s: int = 60
     job_attempts_max: int = 3
@@ -63,6 +65,7 @@ _RULES: Mapping[str, re.Pattern[str] | range] = {
     "records_url": _TEXT,
     "masking_key_file": _TEXT,
     "lock_timeout_s": range(86_401),
+    "lineage": re.compile(r"file|http|off"),
     "inbox_settle_s": range(86_401),
     "job_lease_s": range(1, 3601),
     "job_attempts_max": range(1, 10_001),

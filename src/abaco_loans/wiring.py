@@ -15,24 +15,27 @@ from abaco_loans.operations.workspace import KEY_VARIABLE, Workspace
 if TYPE_CHECKING:
     from abaco_loans.engines.base import Engine
     from abaco_loans.operations.alert_facts import ReportTools
+    from abaco_loans.operations.alert_production import AlertTools
     from abaco_loans.operations.carry_out import Told
     from abaco_loans.operations.check_health import HealthTools
     from abaco_loans.operations.cut_over import CutoverTools
     from abaco_loans.operations.drill_rollback import DrillTools
     from abaco_loans.operations.production_metrics import MetricsTools
     from abaco_loans.operations.rehearse_acts import RehearseTools
-    from abaco_loans.operations.run_shadow import Worker
+    from abaco_loans.operations.run_side import Worker
     from abaco_loans.operations.submit_tape import Production
     from abaco_loans.operations.take_snapshot import SnapshotRecords
-    from abaco_loans.operations.tools import Progress, Records, Tools
+    from abaco_loans.operations.tools import Follow, Progress, Records, Tools
     from abaco_loans.operations.validation_desk import ValidateTools
     from abaco_loans.operations.watch_checkpoint import WatchTools
+    from abaco_loans.operations.watch_production import TickOutcome
     from abaco_loans.operations.work_queue import Worker as QueueWorker
     from abaco_loans.records.cutovers import CutoverRecord
     from abaco_loans.records.runs import RunReader
     from abaco_loans.records.store import Store, StoreFacts
     from abaco_loans.releases.plan import Plan
     from abaco_loans.tape.masking import MaskingKey
+    from abaco_loans.watch.alert_policy import AlertPolicy
 
 
 def open_engine(workspace: Workspace, scratch: Path, folders: list[Path], threads: int | None = None) -> Engine:
@@ -53,16 +56,11 @@ def open_records(workspace: Workspace, clock: Clock | None = None) -> Iterator[S
         yield store
 
 
-def has_records(workspace: Workspace) -> bool:
-    """Whether records were made; of those on a server, that there is a server."""
-    return bool(workspace.settings.records_url) or (workspace.root / "records" / "abaco.db").exists()
-
-
 def in_production(workspace: Workspace) -> Workspace:
     """The workspace with the release that is active in production, which may not be the one of its settings."""
     from abaco_loans.operations.active_release import active_workspace
 
-    if not has_records(workspace):
+    if not workspace.has_records:
         return workspace
     with open_records(workspace) as store:
         return active_workspace(workspace, store.production_reader.pointer().active)
@@ -85,6 +83,11 @@ def run_tools(
     from abaco_loans.operations.tools import Tools
 
     now = clock or SystemClock()
+    follow: Follow = lambda record: None  # noqa: E731
+    if workspace.settings.lineage != "off":
+        from abaco_loans.operations.follow_lineage import lineage_follower
+
+        follow = lineage_follower(workspace, environment, lambda: open_records(workspace, now))
     return Tools(
         workspace=workspace,
         clock=now,
@@ -95,6 +98,7 @@ def run_tools(
         anchor=lambda: write_anchor(workspace, now),
         who=f"abaco run by {account()}",
         progress=progress,
+        follow=follow,
     )
 
 
@@ -205,7 +209,7 @@ def side_worker(environment: Mapping[str, str]) -> Worker:
     import sys
 
     import abaco_loans
-    from abaco_loans.operations.run_shadow import Worker
+    from abaco_loans.operations.run_side import Worker
 
     package = Path(abaco_loans.__file__).resolve().parent
     argv = (sys.executable, "-m", "abaco_loans.cli.side")
@@ -327,15 +331,28 @@ def _sampled(workspace: Workspace, records: Production, clock: Clock) -> None:
 
 
 def watch_tools(
-    workspace: Workspace, environment: Mapping[str, str], tell: Progress, clock: Clock | None = None
+    workspace: Workspace,
+    environment: Mapping[str, str],
+    tell: Progress,
+    clock: Clock | None = None,
+    policy: AlertPolicy | None = None,
 ) -> WatchTools:
-    """Everything a watch needs; whichever release is watched is validated."""
+    """Everything a watch needs; whichever release is watched is validated.
+
+    Args:
+        policy: who hears of alerts; None: as ``alerts.yml`` says.
+    """
     from abaco_loans.operations.active_release import active_workspace
     from abaco_loans.operations.validate_production import validate_production
     from abaco_loans.operations.watch_checkpoint import WatchTools
     from abaco_loans.operations.watch_resources import usage
 
     now = clock or SystemClock()
+
+    def alert(outcome: TickOutcome) -> None:
+        from abaco_loans.operations.alert_production import alert_production
+
+        alert_production(alert_tools(workspace, environment, tell, now, policy), outcome)
 
     def go_back(reason: str) -> str:
         from abaco_loans.errors import WorldError
@@ -363,29 +380,38 @@ def watch_tools(
         anchor=lambda: write_anchor(workspace, now),
         tell=tell,
         go_back=go_back if workspace.settings.rollback == "automatic" else None,
+        alert=alert,
     )
 
 
 def metrics_tools(workspace: Workspace, clock: Clock | None = None) -> MetricsTools:
-    """What the figures of production are read with; no records are made where there are none."""
-    from abaco_loans.errors import WorldError
+    """What the figures of production are read with."""
     from abaco_loans.operations.production_metrics import MetricsTools
 
     now = clock or SystemClock()
+    return MetricsTools(workspace=workspace, clock=now, open_records=lambda: open_records(workspace, now))
 
-    @contextmanager
-    def opened() -> Iterator[Store]:
-        if not has_records(workspace):
-            raise WorldError(
-                "there are no records yet",
-                code="WAT-121",
-                where="records/",
-                hint="`abaco run` or `abaco submit` makes them",
-            )
-        with open_records(workspace, now) as store:
-            yield store
 
-    return MetricsTools(workspace=workspace, clock=now, open_records=opened)
+def alert_tools(
+    workspace: Workspace,
+    environment: Mapping[str, str],
+    tell: Progress,
+    clock: Clock | None = None,
+    policy: AlertPolicy | None = None,
+) -> AlertTools:
+    """Everything that raising and sending alerts needs; the policy is what ``alerts.yml`` says, unless given."""
+    from abaco_loans.operations.alert_production import AlertTools, policy_of
+    from abaco_loans.outputs.channels.choose import open_channel
+
+    now, policy = clock or SystemClock(), policy or policy_of(workspace)
+    return AlertTools(
+        clock=now,
+        policy=policy,
+        open_records=lambda: open_records(workspace, now),
+        open_channel=lambda name: open_channel(name, policy, environment, tell),
+        anchor=lambda: write_anchor(workspace, now),
+        tell=tell,
+    )
 
 
 def rehearse_tools(environment: Mapping[str, str]) -> RehearseTools:
@@ -393,26 +419,27 @@ def rehearse_tools(environment: Mapping[str, str]) -> RehearseTools:
     from abaco_loans.clock import ShiftedClock
     from abaco_loans.operations.rehearse_acts import RehearseTools
     from abaco_loans.operations.run_shadow import run_shadow
+    from abaco_loans.watch.alert_policy import AlertPolicy
 
     clock, quiet = ShiftedClock(), lambda text: None
-    inside = {name: value for name, value in environment.items() if name != "ABACO_RECORDS_URL"}
+    inside = {name: value for name, value in environment.items() if name not in ("ABACO_RECORDS_URL", "ABACO_LINEAGE")}
     return RehearseTools(
         clock=clock,
         drill=drill_tools(inside, lambda told: None, clock),
         compare=lambda place, request: run_shadow(request, run_tools(place, inside, quiet, clock), side_worker(inside)),
         validate=lambda place: validate_tools(place, inside, quiet, clock),
-        watch=lambda place: watch_tools(place, inside, quiet, clock),
+        watch=lambda place: watch_tools(place, inside, quiet, clock, AlertPolicy()),  # nobody is called
     )
 
 
 def report_tools(workspace: Workspace, environment: Mapping[str, str], clock: Clock | None = None) -> ReportTools:
     """Everything the reports of a cutover need; they only read."""
     from abaco_loans.operations.alert_facts import ReportTools
-    from abaco_loans.watch.alert_policy import AlertPolicy
+    from abaco_loans.operations.alert_production import policy_of
 
     now = clock or SystemClock()
     return ReportTools(
         watch=watch_tools(workspace, environment, lambda text: None, now),
         open_records=lambda: open_records(workspace, now),
-        policy=AlertPolicy(),
+        policy=policy_of(workspace),
     )

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import alembic.command
@@ -21,6 +22,7 @@ from abaco_loans.records.locks import exclusive
 from abaco_loans.records.migrations import HEAD, REVISIONS
 from abaco_loans.records.schema import metadata
 from abaco_loans.records.store import Store, open_store
+from abaco_loans.tape.memory import Memory, using
 
 Child = Callable[[Callable[[], None]], int]
 Outcome = Callable[[int], int]
@@ -38,6 +40,20 @@ def test_migrations_make_what_the_code_sees(store: Store) -> None:
     with create_engine(f"sqlite:///{store.path}").connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_a_schema_that_is_remembered_is_that_of_the_migrations(tmp_path: Path, clock: FixedClock) -> None:
+    def made(name: str) -> list[str]:
+        open_store(f"sqlite:///{tmp_path / name}", clock=clock, actor="ana").close()
+        with closing(sqlite3.connect(tmp_path / name)) as raw:
+            return list(raw.iterdump())
+
+    migrated, memory = made("migrated.db"), Memory({})
+    with using(memory):
+        assert made("first.db") == migrated
+    with using(Memory(memory.entries())):
+        assert made("again.db") == migrated
+    assert memory.has_new
 
 
 def test_the_list_of_revisions_is_that_of_the_files() -> None:

@@ -7,7 +7,15 @@ import sqlglot
 from sqlalchemy import Table
 from sqlglot import exp
 
-from abaco_loans.records import cutovers, production, shadows, statements, watches
+from abaco_loans.records import alerts, cutovers, production, shadows, statements, watches
+from abaco_loans.records.alert_rows import (
+    ALERT_SEALED,
+    ALERTS,
+    DELIVERIES,
+    DELIVERY_SEALED,
+    SILENCE_SEALED,
+    SILENCES,
+)
 from abaco_loans.records.cutover_rows import (
     APPROVAL_SEALED,
     APPROVALS,
@@ -18,11 +26,14 @@ from abaco_loans.records.cutover_rows import (
 )
 from abaco_loans.records.production_rows import JOB_SEALED, JOBS, POINTER_SEALED, POINTERS, SERVED, SERVED_SEALED
 from abaco_loans.records.run_rows import COUNT_SEALED, RUN_SEALED, VALUE_SEALED
+from abaco_loans.records.schema import alerts as alert_table
 from abaco_loans.records.schema import (
     approvals,
+    breakers,
     checkpoints,
     cutover_steps,
     decisions,
+    deliveries,
     events,
     gate_seals,
     jobs,
@@ -34,6 +45,7 @@ from abaco_loans.records.schema import (
     runs,
     served,
     shadow_runs,
+    silences,
 )
 from abaco_loans.records.schema import cutovers as cutover_table
 from abaco_loans.records.schema import watches as watch_table
@@ -73,6 +85,10 @@ WRITTEN = {
         (statements.ADD_WATCH, watch_table, set()),
         (statements.ADD_CHECKPOINT, checkpoints, set()),
         (statements.ADD_DECISION, decisions, set()),
+        (statements.ADD_ALERT, alert_table, set()),
+        (statements.ADD_DELIVERY, deliveries, set()),
+        (statements.ADD_SILENCE, silences, set()),
+        (statements.ADD_BREAKER, breakers, set()),
     ],
 )
 def test_a_new_row_has_every_column(statement: str, table: Table, without: set[str]) -> None:
@@ -119,6 +135,13 @@ SHADOW_KEPT = {
         (statements.MOVE_STEP, cutover_steps, {"cutover_id", "number", "phase", "name"}),
         (statements.MOVE_WATCH, watch_table, {"watch_id", "release", "baseline_release", "started_at", "baseline"}),
         (statements.MAKE_DECISION, decisions, {"watch_id", "point", "asked_at", "deadline"}),
+        (
+            statements.MOVE_ALERT,
+            alert_table,
+            {"alert_id", "fingerprint", "rule", "subject", "owner", "runbook", "first_seen"},
+        ),
+        (statements.MOVE_DELIVERY, deliveries, {*DELIVERY_SEALED} - {"status", "sent_at"}),
+        (statements.MOVE_SILENCE, silences, {"fingerprint"}),
     ],
 )
 def test_a_moved_row_sets_all_that_can_change(statement: str, table: Table, kept: set[str]) -> None:
@@ -136,6 +159,8 @@ def test_a_moved_row_sets_all_that_can_change(statement: str, table: Table, kept
         (statements.EVENTS_OF_PRODUCTION, production.STATE_ACTIONS, (POINTERS, JOBS, SERVED)),
         (statements.EVENTS_OF_CUTOVERS, cutovers.STATE_ACTIONS, (CUTOVERS, STEPS, APPROVALS)),
         (statements.EVENTS_OF_WATCHES, watches.STATE_ACTIONS, (WATCHES, CHECKPOINTS, DECISIONS)),
+        (statements.EVENTS_OF_ALERTS, alerts.ALERT_ACTIONS, (ALERTS, SILENCES)),
+        (statements.EVENTS_OF_DELIVERIES, alerts.DELIVERY_ACTIONS, (DELIVERIES,)),
     ],
 )
 def test_the_events_that_rows_are_held_against_are_those_that_their_writer_makes(
@@ -172,5 +197,8 @@ def test_seals_cover_every_column_but_themselves_and_what_the_database_counts() 
         (watch_table, WATCH_SEALED, set()),
         (checkpoints, CHECKPOINT_SEALED, set()),
         (decisions, DECISION_SEALED, set()),
+        (alert_table, ALERT_SEALED, {"last_seen", "seen"}),
+        (deliveries, DELIVERY_SEALED, {"attempts", "next_at", "lease_until", "last_code"}),
+        (silences, SILENCE_SEALED, set()),
     ):
         assert [c.name for c in table.c if c.name not in {"seal", "event_seq", *uncovered}] == names

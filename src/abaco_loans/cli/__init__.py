@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "shadow": ("shadow", "shadow", "Run two releases on the same tapes; explain every difference."),
     "validate": ("validate", "validate", "Check production: numbers, files, speed, refusals, audit trail."),
     "watch": ("watch", "watch", "Watch production after a cutover: checkpoints and decisions."),
+    "alert": ("alert", "alert", "See alerts, answer them, silence a cause, try the channels."),
     "submit": ("submit", "submit", "Put loan tapes into the queue of production."),
     "worker": ("worker", "worker", "Work the queue; see how it stands."),
     "cutover": ("cutover", "cutover", "Change the release of production, in six gated phases."),

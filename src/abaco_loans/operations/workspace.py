@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError, UsageError, WorldError
 from abaco_loans.operations.private_cache import cache_key, read_cached, write_cached
-from abaco_loans.operations.release_files import read_text, read_texts
+from abaco_loans.operations.release_files import catalogue_release, read_text
 from abaco_loans.outputs.publish import sync, world
 from abaco_loans.settings import Settings, read_settings
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from abaco_loans.tape.masking import MaskingKey
 
 SETTINGS_FILE = "abaco.yml"
+ALERTS_FILE = "alerts.yml"
 CACHE_FOLDER = ".cache"
 KEY_VARIABLE = "ABACO_MASKING_KEY"
 _KEY_BYTES = 32
@@ -91,6 +92,11 @@ class Workspace:
         """Where the records are."""
         return self.settings.records_url or f"sqlite:///{self.root / 'records' / 'abaco.db'}"
 
+    @property
+    def has_records(self) -> bool:
+        """Whether records were made; of those on a server, that one is named."""
+        return bool(self.settings.records_url) or (self.root / "records" / "abaco.db").exists()
+
     def release_names(self) -> tuple[str, ...]:
         """The releases that are there, by name."""
         folders = (self.root / "releases").glob("[!.]*")
@@ -127,7 +133,7 @@ class Workspace:
         """
         folder = self._release_folder(name)
         if self.release_kind(folder.name) == "catalogue":
-            return self._catalogue_release(folder)
+            return catalogue_release(folder, self.cache)
         from abaco_loans.operations.run_command import read_program
         from abaco_loans.releases.command import OWN_FILES
         from abaco_loans.releases.command_release import read_command_release
@@ -150,7 +156,7 @@ class Workspace:
                 where=f"releases/{folder.name}",
                 hint=f"give --release with one that has: {', '.join(others)}" if others else "add a catalogue release",
             )
-        return self._catalogue_release(folder)
+        return catalogue_release(folder, self.cache)
 
     def release_kind(self, name: str) -> str:
         """``catalogue`` or ``command``; a release without ``release.yml`` is a catalogue.
@@ -189,20 +195,6 @@ class Workspace:
                 hint=f"releases are {', '.join(known) or 'none: run `abaco init` in a new folder'}",
             )
         return folder
-
-    def _catalogue_release(self, folder: Path) -> Release:
-        """Files are read and checked once; while they stay as they are, what was read is restored from the cache."""
-        from abaco_loans.releases.plain import plain_release, restored_release
-        from abaco_loans.releases.policy_files import apart, with_policy
-        from abaco_loans.releases.release import read_release
-
-        name, (files, policy) = folder.name, apart(read_texts(folder))
-        kept, key = self.cache / f"release-{name}.json", cache_key(name, files)
-        release = restored_release(name, read_cached(kept, key))
-        if release is None:
-            release = read_release(name, files)
-            write_cached(kept, key, plain_release(release))
-        return with_policy(release, policy)
 
     def policy(self, release: str) -> Policy:
         """Provisions, borrowing base and covenants of a release; empty where it has no ``portfolio.yml``.
@@ -392,9 +384,16 @@ def builtin_texts() -> dict[str, str]:
                     if file.name.endswith(".yml")
                 }
             )
-        elif item.name.endswith(".yml"):
+        elif item.name.endswith(".yml") and item.name != ALERTS_FILE:
             found[item.name] = item.read_text(encoding="utf-8")
     return found
+
+
+def builtin_alerts() -> str:
+    """The text of ``alerts.yml`` that a new workspace gets; it says what holds without such a file, too."""
+    from importlib import resources
+
+    return (resources.files("abaco_loans") / "builtin" / ALERTS_FILE).read_text(encoding="utf-8")
 
 
 def make_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
@@ -427,6 +426,7 @@ def make_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
         _write_secret(folder / "keys" / "masking.key", secrets.token_hex(_KEY_BYTES))
         (folder / ".gitignore").write_text("".join(f"{name}/\n" for name in _NOT_KEPT), encoding="utf-8")
         (folder / SETTINGS_FILE).write_text(_SETTINGS_TEXT, encoding="utf-8")
+        (folder / ALERTS_FILE).write_text(builtin_alerts(), encoding="utf-8")
         sync(folder)
     return open_workspace(folder, environment)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,6 +117,21 @@ def write_anchor(folder: Path, key_path: Path, *, count: int, head: str, at: dat
     return path
 
 
+def signature_of(message: Mapping[str, Any], key_path: Path, public_key: str) -> str:
+    """The signature (Ed25519, hex) over the canonical JSON of a message; '' without the key of the anchors.
+
+    No key is made, and one whose public key is not ``public_key`` signs nothing.
+
+    Raises:
+        WorldError: REC-112 the key cannot be used, or others may read it.
+    """
+    if not public_key or not key_path.exists():
+        return ""
+    key = _private_key(key_path)
+    own = key.public_key().public_bytes_raw().hex() == public_key
+    return key.sign(rfc8785.dumps(dict(message))).hex() if own else ""
+
+
 def read_anchors(folder: Path) -> AnchorSet:
     """The anchors in a folder; none when it does not exist.
 
@@ -129,6 +144,15 @@ def read_anchors(folder: Path) -> AnchorSet:
     if not public.exists() and not anchors:
         return AnchorSet()
     return AnchorSet(public_key=_read_public(public), anchors=tuple(anchors))
+
+
+def read_last_anchor(folder: Path) -> AnchorSet:
+    """The anchor of most events alone, told by its file's name, and the public key; as `read_anchors`."""
+    counts = [name for path in folder.glob("anchor-*.json") if (name := path.stem.removeprefix("anchor-")).isdecimal()]
+    if not counts:
+        return AnchorSet()
+    last = _read_anchor(folder / f"anchor-{max(counts, key=int)}.json")
+    return AnchorSet(public_key=_read_public(folder / PUBLIC_KEY_FILE), anchors=(last,))
 
 
 def export(path: Path, events: Iterable[Event], anchors: AnchorSet) -> int:
@@ -146,12 +170,9 @@ def export(path: Path, events: Iterable[Event], anchors: AnchorSet) -> int:
     temporary = _temporary(path)
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as out:
-            head = {"format": EXPORT_FORMAT, "version": EXPORT_VERSION, "public_key": anchors.public_key}
-            out.write(json.dumps(head) + "\n")
-            out.writelines(json.dumps({"anchor": anchor.as_dict()}) + "\n" for anchor in anchors.anchors)
-            for event in events:
-                out.write(json.dumps({"event": event.as_dict()}, ensure_ascii=False) + "\n")
-                count += 1
+            for line in export_lines(events, anchors):
+                out.write(line)
+                count += line.startswith('{"event"')
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
@@ -167,6 +188,16 @@ def export(path: Path, events: Iterable[Event], anchors: AnchorSet) -> int:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     return count
+
+
+def export_lines(events: Iterable[Event], anchors: AnchorSet) -> Iterator[str]:
+    """The lines of :func:`export`."""
+    head = {"format": EXPORT_FORMAT, "version": EXPORT_VERSION, "public_key": anchors.public_key}
+    yield json.dumps(head) + "\n"
+    for anchor in anchors.anchors:
+        yield json.dumps({"anchor": anchor.as_dict()}) + "\n"
+    for event in events:
+        yield json.dumps({"event": event.as_dict()}, ensure_ascii=False) + "\n"
 
 
 def _key_id(public: bytes) -> str:

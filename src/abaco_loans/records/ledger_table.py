@@ -48,6 +48,19 @@ def read_events(database: Database, *, after_seq: int = 0) -> Iterator[Event]:
             return
 
 
+def count_events(database: Database) -> dict[str, int]:
+    """How many events there are of each action; only counted."""
+    with database.read() as connection:
+        return {row["action"]: row["events"] for row in connection.rows(statements.COUNT_EVENTS)}
+
+
+def last_event_of(database: Database, action: str) -> Event | None:
+    """The latest event of an action, or None; not checked against the chain."""
+    with database.read() as connection:
+        row = connection.first(statements.LAST_EVENT_OF_ACTION, action=action)
+    return _event(row) if row else None
+
+
 def moment(at: datetime) -> str:
     """A time as the records keep it: UTC, ISO-8601, microseconds.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from abaco_loans.errors import WorldError
 from abaco_loans.records import statements
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.migrations import HEAD, REVISIONS
+from abaco_loans.tape.memory import has_memory, remembered
 
 if TYPE_CHECKING:
     from abaco_loans.clock import Clock
@@ -31,7 +33,8 @@ def bring_up_to_date(database: Database, *, clock: Clock, actor: str) -> None:
             return
     lock = database.path.with_name(database.path.name + ".migration-lock") if database.path else None
     with exclusive(lock, timeout_s=60.0, who=f"{actor}: schema migration", clock=clock) if lock else nullcontext():
-        _upgrade(database)
+        if database.backend != "sqlite" or not has_memory() or not _made_new(database):
+            _upgrade(database)
 
 
 def stored_revision(connection: Connection) -> str:
@@ -50,6 +53,29 @@ def _is_current(revision: str, where: str) -> bool:
             hint="use the newer version of abaco that wrote them; nothing was changed",
         )
     return revision == HEAD
+
+
+def _made_new(database: Database) -> bool:
+    """Give an empty SQLite file the schema that Alembic gives one, remembered; False where it is not empty."""
+    with database.write() as connection:
+        if stored_revision(connection):
+            return False
+        for statement in remembered(new_schema, HEAD):
+            connection.rows(statement)
+    return True
+
+
+def new_schema(head: str) -> list[str]:
+    """The statements that make a new SQLite database at revision ``head``: Alembic's work, read off a file apart."""
+    from abaco_loans.records.database import Database
+
+    with TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/new.db", timeout_s=60.0)
+        _upgrade(database)
+        with closing(database.connect()) as handle:
+            dumped = list(handle.iterdump())
+        database.close()
+    return dumped[1:-1]  # without BEGIN and COMMIT: they are said by who runs them
 
 
 def _upgrade(database: Database) -> None:

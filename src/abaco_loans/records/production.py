@@ -170,6 +170,10 @@ class ProductionReader(Protocol):
         """How many jobs there are of each status, zeros too. Only counted: nothing is checked."""
         ...
 
+    def oldest_queued(self) -> Job | None:
+        """The job in the queue that was submitted first, or None."""
+        ...
+
     def served(self, job_id: str) -> tuple[Served, ...]:
         """All results that the job ever got, oldest first."""
         ...

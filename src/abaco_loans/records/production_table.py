@@ -56,6 +56,14 @@ class SqlProductionReader:
             found = {row["status"]: row["jobs"] for row in connection.rows(statements.COUNT_JOBS)}
         return {status: found.get(status, 0) for status in get_args(JobStatus)}
 
+    def oldest_queued(self) -> Job | None:
+        """The job in the queue that was submitted first, or None."""
+        with self._database.read() as connection:
+            row = connection.first(statements.OLDEST_QUEUED)
+            if row is not None:
+                check(connection, JOBS, row["job_id"], [row], self._database.where)
+        return production_rows.job(row) if row else None
+
     def served(self, job_id: str) -> tuple[Served, ...]:
         """All results that the job ever got, oldest first."""
         with self._database.read() as connection:

@@ -66,6 +66,12 @@ class SqlRunReader:
             row = connection.first(statements.LAST_PANEL)
         return self._record(row) if row else None
 
+    def ends(self) -> dict[tuple[str, RunStatus], int]:
+        """How often runs of a release ended so, by release and status; only counted."""
+        with self._database.read() as connection:
+            rows = connection.rows(statements.COUNT_ENDS)
+        return {(row["release"], row["action"].removeprefix("run.")): row["ends"] for row in rows}
+
     def kpi_values(self, run_id: str) -> tuple[KpiRow, ...]:
         """All values of a run, in the order in which they were written."""
         with self._database.read() as connection:

@@ -177,6 +177,14 @@ class RunReader(Protocol):
         """The panel that finished last, or None."""
         ...
 
+    def ends(self) -> dict[tuple[str, RunStatus], int]:
+        """How often runs of a release ended so, by release and status, what was first first; panels do not count.
+
+        Counted from the ledger, so a number never falls: a run that failed and then finished counts for both. Only
+        counted: nothing is checked.
+        """
+        ...
+
     def kpi_values(self, run_id: str) -> tuple[KpiRow, ...]:
         """All values of a run in the order in which they were written."""
         ...

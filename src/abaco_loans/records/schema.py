@@ -1,9 +1,9 @@
 """The tables, as SQLAlchemy Core sees them. `migrations/` is what makes them; a test holds both together.
 
 Decimals are text (exact on every database), times are UTC ISO-8601 text with microseconds, dates are ISO
-text, JSON is text. Rows of ``runs``, ``releases``, ``pointer``, ``jobs``, ``cutovers`` and ``cutover_steps`` change,
-``watches`` too, those of ``shadow_runs`` end once, those of ``gate_seals`` are approved and those of ``decisions`` are
-made at most once; the rest is append only.
+text, JSON is text. Rows of ``runs``, ``releases``, ``pointer``, ``jobs``, ``cutovers``, ``cutover_steps``,
+``watches``, ``alerts``, ``deliveries``, ``silences`` and ``breakers`` change, those of ``shadow_runs`` end once, those
+of ``gate_seals`` are approved and those of ``decisions`` are made at most once; the rest is append only.
 """
 
 from __future__ import annotations
@@ -332,4 +332,83 @@ decisions = Table(
     # As in `runs`.
     Column("seal", String(64), nullable=False),
     Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", String(16), primary_key=True),
+    Column("fingerprint", String(16), nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    # The fingerprint while it is open, else NULL: the database itself refuses a second alert for one cause.
+    Column("open_as", String(16), unique=True),
+    Column("words", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("runbook", Text, nullable=False),
+    Column("first_seen", String(32), nullable=False),
+    # These two are in no seal: they change at every look, without an event.
+    Column("last_seen", String(32), nullable=False),
+    Column("seen", Integer, nullable=False),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_at", String(32)),
+    Column("resolved_at", String(32)),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    Index(None, "event_seq"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", String(24), primary_key=True),
+    Column("alert_id", String(16), ForeignKey("alerts.alert_id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("silenced_until", String(32)),
+    # The database itself refuses a notice twice.
+    Column("notice_key", Text, nullable=False, unique=True),
+    Column("queued_at", String(32), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("sent_at", String(32)),
+    # These four are in no seal: a try changes them without an event.
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", String(32), nullable=False),
+    Column("lease_until", String(32)),
+    Column("last_code", Text, nullable=False),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+    Index(None, "alert_id", "event_seq"),
+    Index(None, "status", "event_seq"),
+    Index(None, "event_seq"),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("fingerprint", String(16), primary_key=True),
+    Column("silenced_until", String(32), nullable=False),
+    Column("silenced_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("silenced_at", String(32), nullable=False),
+    # As in `runs`.
+    Column("seal", String(64), nullable=False),
+    Column("event_seq", Integer, ForeignKey("events.seq"), nullable=False),
+)
+
+# How channels fare at the moment: no history, hence neither seals nor events.
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("opened_at", String(32)),
+    Column("retry_at", String(32)),
+    Column("last_code", Text, nullable=False),
 )

@@ -16,6 +16,10 @@ LAST_EVENT = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
 ADD_EVENT = """
 INSERT INTO events (seq, recorded_at, actor, action, subject, payload, previous_hash, hash)
 VALUES (:seq, :recorded_at, :actor, :action, :subject, :payload, :previous_hash, :hash)"""
+COUNT_EVENTS = "SELECT action, COUNT(*) AS events FROM events GROUP BY action"
+LAST_EVENT_OF_ACTION = """
+SELECT seq, recorded_at, actor, action, subject, payload, previous_hash, hash
+FROM events WHERE action = :action ORDER BY seq DESC LIMIT 1"""
 SEALED_IN_LEDGER = """
 SELECT e.payload FROM events e JOIN runs r ON r.event_seq = e.seq
 WHERE r.run_id = :run_id AND e.subject = :run_id"""
@@ -61,6 +65,12 @@ SELECT run_id, release, release_digest, tape_sha256, tape_path, layout, as_of, d
   timings, warnings, seal, event_seq
 FROM runs WHERE status = 'finished' AND SUBSTR(run_id, 1, 6) = 'panel-'
 ORDER BY event_seq DESC LIMIT 1"""
+# By events, not by what runs are now: a run may fail, and then finish.
+COUNT_ENDS = """
+SELECT r.release, e.action, COUNT(*) AS ends
+FROM events e JOIN runs r ON r.run_id = e.subject
+WHERE e.action IN ('run.finished', 'run.refused', 'run.failed') AND SUBSTR(r.run_id, 1, 6) <> 'panel-'
+GROUP BY r.release, e.action ORDER BY MIN(e.seq)"""
 FINISHED_BEFORE = """
 SELECT run_id, as_of FROM runs
 WHERE status = 'finished' AND SUBSTR(run_id, 1, 6) <> 'panel-' AND as_of < :before AND definition = :definition
@@ -201,6 +211,10 @@ JOBS_IN_ORDER = """
 SELECT job_id, tape_sha256, tape_name, as_of, spool, status, attempts, fence, owner, lease_until, submitted_at,
   served_by, run_id, epoch, error, seal, event_seq
 FROM jobs ORDER BY event_seq"""
+OLDEST_QUEUED = """
+SELECT job_id, tape_sha256, tape_name, as_of, spool, status, attempts, fence, owner, lease_until, submitted_at,
+  served_by, run_id, epoch, error, seal, event_seq
+FROM jobs WHERE status = 'queued' ORDER BY submitted_at, event_seq LIMIT 1"""
 JOBS_LEASED = """
 SELECT job_id, tape_sha256, tape_name, as_of, spool, status, attempts, fence, owner, lease_until, submitted_at,
   served_by, run_id, epoch, error, seal, event_seq
@@ -342,6 +356,81 @@ MAKE_DECISION = """
 UPDATE decisions SET decided_by = :decided_by, decision = :decision, by_default = :by_default, reason = :reason,
   seal = :seal, event_seq = :event_seq
 WHERE watch_id = :watch_id AND point = :point"""
+
+# --- alerts, deliveries, silences and breakers ---
+
+# As in `alerts.ALERT_ACTIONS` and `alerts.DELIVERY_ACTIONS`; a test holds both together.
+EVENTS_OF_ALERTS = """
+SELECT seq, action, subject, payload FROM events
+WHERE action IN ('alert.raised', 'alert.worsened', 'alert.acknowledged', 'alert.resolved', 'alert.silenced')
+ORDER BY seq"""
+EVENTS_OF_DELIVERIES = """
+SELECT seq, action, subject, payload FROM events
+WHERE action IN ('delivery.queued', 'delivery.sent', 'delivery.given_up') ORDER BY seq"""
+ALERT = """
+SELECT alert_id, fingerprint, rule, subject, severity, status, open_as, words, owner, runbook, first_seen, last_seen,
+  seen, acknowledged_by, acknowledged_at, resolved_at, seal, event_seq
+FROM alerts WHERE alert_id = :alert_id"""
+ALERTS_IN_ORDER = """
+SELECT alert_id, fingerprint, rule, subject, severity, status, open_as, words, owner, runbook, first_seen, last_seen,
+  seen, acknowledged_by, acknowledged_at, resolved_at, seal, event_seq
+FROM alerts ORDER BY event_seq"""
+ADD_ALERT = """
+INSERT INTO alerts (alert_id, fingerprint, rule, subject, severity, status, open_as, words, owner, runbook,
+  first_seen, last_seen, seen, acknowledged_by, acknowledged_at, resolved_at, seal, event_seq)
+VALUES (:alert_id, :fingerprint, :rule, :subject, :severity, :status, :open_as, :words, :owner, :runbook,
+  :first_seen, :last_seen, :seen, :acknowledged_by, :acknowledged_at, :resolved_at, :seal, :event_seq)"""
+MOVE_ALERT = """
+UPDATE alerts SET severity = :severity, status = :status, open_as = :open_as, words = :words, last_seen = :last_seen,
+  seen = :seen, acknowledged_by = :acknowledged_by, acknowledged_at = :acknowledged_at, resolved_at = :resolved_at,
+  seal = :seal, event_seq = :event_seq
+WHERE alert_id = :alert_id"""
+SEE_ALERT = "UPDATE alerts SET last_seen = :last_seen, seen = :seen WHERE alert_id = :alert_id"
+DELIVERY = """
+SELECT delivery_id, alert_id, kind, severity, step, channel, silenced_until, notice_key, queued_at, status, sent_at,
+  attempts, next_at, lease_until, last_code, seal, event_seq
+FROM deliveries WHERE delivery_id = :delivery_id"""
+DELIVERIES_LATEST_FIRST = """
+SELECT delivery_id, alert_id, kind, severity, step, channel, silenced_until, notice_key, queued_at, status, sent_at,
+  attempts, next_at, lease_until, last_code, seal, event_seq
+FROM deliveries WHERE CAST(:alert_id AS TEXT) IS NULL OR alert_id = :alert_id
+ORDER BY event_seq DESC LIMIT :limit"""
+DELIVERIES_IN_ORDER = """
+SELECT delivery_id, alert_id, kind, severity, step, channel, silenced_until, notice_key, queued_at, status, sent_at,
+  attempts, next_at, lease_until, last_code, seal, event_seq
+FROM deliveries ORDER BY event_seq"""
+DELIVERIES_TO_SEND = """
+SELECT delivery_id, alert_id, kind, severity, step, channel, silenced_until, notice_key, queued_at, status, sent_at,
+  attempts, next_at, lease_until, last_code, seal, event_seq
+FROM deliveries WHERE status = 'queued' ORDER BY event_seq"""
+ADD_DELIVERY = """
+INSERT INTO deliveries (delivery_id, alert_id, kind, severity, step, channel, silenced_until, notice_key, queued_at,
+  status, sent_at, attempts, next_at, lease_until, last_code, seal, event_seq)
+VALUES (:delivery_id, :alert_id, :kind, :severity, :step, :channel, :silenced_until, :notice_key, :queued_at,
+  :status, :sent_at, :attempts, :next_at, :lease_until, :last_code, :seal, :event_seq)"""
+# What is sent to whom never changes.
+MOVE_DELIVERY = """
+UPDATE deliveries SET status = :status, sent_at = :sent_at, attempts = :attempts, next_at = :next_at,
+  lease_until = :lease_until, last_code = :last_code, seal = :seal, event_seq = :event_seq
+WHERE delivery_id = :delivery_id"""
+SILENCE = """
+SELECT fingerprint, silenced_until, silenced_by, reason, silenced_at, seal, event_seq FROM silences
+WHERE fingerprint = :fingerprint"""
+SILENCES_IN_ORDER = """
+SELECT fingerprint, silenced_until, silenced_by, reason, silenced_at, seal, event_seq FROM silences
+ORDER BY event_seq"""
+ADD_SILENCE = """
+INSERT INTO silences (fingerprint, silenced_until, silenced_by, reason, silenced_at, seal, event_seq)
+VALUES (:fingerprint, :silenced_until, :silenced_by, :reason, :silenced_at, :seal, :event_seq)"""
+MOVE_SILENCE = """
+UPDATE silences SET silenced_until = :silenced_until, silenced_by = :silenced_by, reason = :reason,
+  silenced_at = :silenced_at, seal = :seal, event_seq = :event_seq
+WHERE fingerprint = :fingerprint"""
+BREAKERS = "SELECT channel, failures, opened_at, retry_at, last_code FROM breakers ORDER BY channel"
+DROP_BREAKER = "DELETE FROM breakers WHERE channel = :channel"
+ADD_BREAKER = """
+INSERT INTO breakers (channel, failures, opened_at, retry_at, last_code)
+VALUES (:channel, :failures, :opened_at, :retry_at, :last_code)"""
 
 # --- the schema and the server; by backend ---
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from abaco_loans.clock import Clock
 from abaco_loans.records import ledger, ledger_table
+from abaco_loans.records.alert_table import SqlAlertReader, SqlAlertWriter
 from abaco_loans.records.anchors import AnchorSet
 from abaco_loans.records.cutover_table import SqlCutoverReader, SqlCutoverWriter
 from abaco_loans.records.database import Connection, Database, JournalMode, journal_mode_for
@@ -61,6 +62,8 @@ class Store:
         cutover_writer: moves and journals them (:class:`~abaco_loans.records.cutovers.CutoverWriter`).
         watch_reader: reads watches (:class:`~abaco_loans.records.watches.WatchReader`).
         watch_writer: moves them (:class:`~abaco_loans.records.watches.WatchWriter`).
+        alert_reader: reads alerts and their deliveries (:class:`~abaco_loans.records.alerts.AlertReader`).
+        alert_writer: moves them (:class:`~abaco_loans.records.alerts.AlertWriter`).
     """
 
     def __init__(self, database: Database, *, clock: Clock, actor: str) -> None:
@@ -77,6 +80,8 @@ class Store:
         self.cutover_writer = SqlCutoverWriter(database, clock=clock, actor=actor)
         self.watch_reader = SqlWatchReader(database)
         self.watch_writer = SqlWatchWriter(database, clock=clock, actor=actor)
+        self.alert_reader = SqlAlertReader(database)
+        self.alert_writer = SqlAlertWriter(database, clock=clock, actor=actor)
 
     def __enter__(self) -> Store:
         return self
@@ -114,6 +119,14 @@ class Store:
         with self._database.read() as connection:
             count, last = ledger_table.read_head(connection)
         return Head(count=count, hash=last)
+
+    def counts_of_events(self) -> dict[str, int]:
+        """How many events there are of each action; only counted."""
+        return ledger_table.count_events(self._database)
+
+    def last_event_of(self, action: str) -> Event | None:
+        """The latest event of an action, or None; not checked against the chain."""
+        return ledger_table.last_event_of(self._database, action)
 
     def verify(self, anchors: AnchorSet | None = None, *, trusted_key: str = "") -> LedgerVerdict:
         """Check the ledger; see :func:`abaco_loans.records.ledger.verify`. Read the anchors before."""
@@ -154,7 +167,14 @@ class Store:
             with self._database.read() as connection:
                 said = connection.rows("PRAGMA quick_check(20)")
             found = [f"database structure: {line}" for row in said for line in row.values() if line != "ok"]
-        readers = (self.reader, self.shadow_reader, self.production_reader, self.cutover_reader, self.watch_reader)
+        readers = (
+            self.reader,
+            self.shadow_reader,
+            self.production_reader,
+            self.cutover_reader,
+            self.watch_reader,
+            self.alert_reader,
+        )
         for reader in readers:
             found += reader.faults()
         return tuple(found)
