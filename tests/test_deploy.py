@@ -24,7 +24,12 @@ COMING = {"watch"}
 
 def units(repository: Path) -> list[Path]:
     found = sorted((repository / "deploy" / "systemd").iterdir())
-    assert [path.name for path in found] == ["abaco-watch.service", "abaco-watch.timer", "abaco-worker@.service"]
+    assert [path.name for path in found] == [
+        "abaco-metrics.service",
+        "abaco-watch.service",
+        "abaco-watch.timer",
+        "abaco-worker@.service",
+    ]
     return found
 
 

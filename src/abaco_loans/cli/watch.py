@@ -102,6 +102,35 @@ def decide_command(workspace: Path | None, as_json: bool, hour: str, choice: str
     click.echo(f"hour {made.point}: {made.decision}, decided by {show.plain(made.decided_by or 'nobody')}")
 
 
+@watch.command("serve")
+@show.common
+@click.option("--host", default="127.0.0.1", show_default=True, help="Name or address of this machine to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True, help="0: any that is free.")
+def serve_command(workspace: Path | None, as_json: bool, host: str, port: int) -> None:
+    """Serve /metrics (Prometheus, OpenMetrics) and /health, to be read only, until told to stop.
+
+    Whoever can reach the port can read it; asked under another name than --host or localhost it answers nothing.
+    """
+    import signal
+
+    from abaco_loans import wiring
+    from abaco_loans.operations.serve_metrics import MetricsServer, answers
+    from abaco_loans.operations.workspace import find_workspace
+
+    tools = wiring.metrics_tools(find_workspace(workspace, os.environ))
+    server = MetricsServer(host, port, answers(tools))
+    before = {number: signal.signal(number, lambda *_: server.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    if as_json:
+        show.print_json({"url": server.url})
+    else:
+        click.echo(f"serving {server.url}/metrics and {server.url}/health")
+    try:
+        server.serve()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _tools(workspace: Path | None, tell: Any) -> WatchTools:
     from abaco_loans import wiring
     from abaco_loans.operations.workspace import find_workspace
