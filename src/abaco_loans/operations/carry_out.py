@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from abaco_loans.clock import Clock
 from abaco_loans.errors import AbacoError, InvariantError, UsageError
+from abaco_loans.operations.tracing import span
 from abaco_loans.records.cutovers import CutoverReader, CutoverRecord, CutoverWriter
 from abaco_loans.releases.cutover import (
     ENDS,
@@ -81,6 +82,7 @@ class Carrier:
     poll_s: float = 5.0
 
 
+@span("abaco.cutover")
 def carry_out(cutover_id: str, event: Event, carrier: Carrier) -> CutoverRecord:
     """Carry a plan out from where it stands, until it ends or is held.
 
@@ -143,6 +145,16 @@ def plan_record(cutover_id: str, reader: CutoverReader) -> tuple[CutoverRecord, 
         UsageError: ``CUT-105`` there is none of that name.
         WorldError: ``CUT-102`` it is no longer the one that was made.
     """
+    record = cutover_record(cutover_id, reader)
+    return record, plan_of(json.loads(record.plan))
+
+
+def cutover_record(cutover_id: str, reader: CutoverReader) -> CutoverRecord:
+    """A cutover or rollback as recorded; its plan is not looked at.
+
+    Raises:
+        UsageError: ``CUT-105`` there is none of that name.
+    """
     record = reader.get(cutover_id)
     if record is None:
         raise UsageError(
@@ -151,7 +163,7 @@ def plan_record(cutover_id: str, reader: CutoverReader) -> tuple[CutoverRecord, 
             where="cutover",
             hint="`abaco cutover status` shows the plans that there are",
         )
-    return record, plan_of(json.loads(record.plan))
+    return record
 
 
 def standing_state(record: CutoverRecord, plan: Plan, reader: CutoverReader) -> State:
@@ -181,7 +193,8 @@ def _carried(cutover_id: str, step: StepSpec, carrier: Carrier) -> Event:
     entry = carrier.writer.begin_step(cutover_id, step.number, int(step.phase), step.name)
     _tell(carrier, Told(at=entry.started_at, step=step, status="started"))
     try:
-        did = carrier.hands.do(step)
+        with span(f"abaco.cutover.{step.phase.name.lower()}", step=step.name):
+            did = carrier.hands.do(step)
     except AbacoError as error:
         did = Did(passed=False, evidence={"error": error.as_dict()}, words=f"{error.what} ({error.code})")
     event = judged(step, passed=did.passed, evidence=did.evidence)

@@ -63,7 +63,7 @@ def copied_workspace(workspace: Workspace, target: Path, records: CopiedRecords)
             hint="rehearse on a workspace of its own whose records are in SQLite",
         )
     _check(workspace, target)
-    settings = replace(workspace.settings, records_url="", masking_key_file=_MASKING_KEY)
+    settings = replace(workspace.settings, records_url="", lineage="off", masking_key_file=_MASKING_KEY)
     with world(target):
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("keys", "records", "records/locks", "outputs"):

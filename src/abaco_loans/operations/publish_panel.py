@@ -205,7 +205,7 @@ def _publish(
         return _output(request, recorder, panel, engine, scratch, start, started)
     except BaseException as error:
         if lost is None:
-            record_failure(error, recorder.run_id, start.attempt, records)
+            record_failure(error, recorder.run_id, start.attempt, records, tools)
         raise
 
 

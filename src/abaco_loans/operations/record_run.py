@@ -35,6 +35,11 @@ class Recorder:
         """An event of this run."""
         return NewEvent(action=action, subject=self.run_id, payload=dict(payload))
 
+    def told(self, record: RunRecord) -> RunRecord:
+        """The run as it was recorded just now, after whoever follows runs has heard of it."""
+        self.tools.follow(record)
+        return record
+
     def repaired(self, finished: RunRecord, publication: Publication) -> RunRecord:
         """The outputs of a finished run were lost, and have been made again as they were.
 
@@ -82,7 +87,7 @@ class RunRecorder(Recorder):
                 policy_digest=release.policy_digest,
             )
         files = {report.name: report.sha256 for report in tape.files}
-        return self.records.writer.start(
+        started = self.records.writer.start(
             RunStart(
                 run_id=self.run_id,
                 release=release.name,
@@ -95,6 +100,7 @@ class RunRecorder(Recorder):
             ),
             [self.event("tape.fingerprinted", {"files": files, "sha256": tape.sha256})],
         )
+        return self.told(started)
 
     def refuse(self, refusal: InputError, engine: Engine, scratch: Path) -> None:
         """The tape is not good enough; its quarantine is published so that a person can see every row.
@@ -113,9 +119,10 @@ class RunRecorder(Recorder):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
             staging.rename(target)
-        self.records.writer.refuse(
+        refused = self.records.writer.refuse(
             self.run_id, refusal.as_dict(), self._counts(), self._rows(), attempt=started.attempt
         )
+        self.told(refused)
         self.tools.anchor()
 
     def finish(
@@ -133,7 +140,9 @@ class RunRecorder(Recorder):
         evaluation = calculated.evaluation
         values = [self.kpi_row(result, self.as_of, now) for result in (*evaluation.overall, *evaluation.segments)]
         events = self._events(calculated, publication)
-        return self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
+        return self.told(
+            self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
+        )
 
     def facts(self, started: RunRecord) -> dict[str, object]:
         """What the manifest says of the run: the same whenever the outputs of this attempt are made again."""
@@ -194,7 +203,9 @@ class RunRecorder(Recorder):
             self.event("panel.built", {**facts, "definition": self.definition.as_dict()}),
             self.event("outputs.published", dict(place)),
         ]
-        return self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
+        return self.told(
+            self.records.writer.finish(self.run_id, finish, values, self._counts(), events, attempt=attempt)
+        )
 
     def kpi_row(self, result: KpiResult, as_of: date, now: datetime) -> KpiRow:
         """A result as it is recorded."""

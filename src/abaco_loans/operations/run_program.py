@@ -25,6 +25,7 @@ from abaco_loans.operations.run_tape import RunRequest, out_of_memory, publishin
 from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.shadow_tape import ShadowTape, copied, read_shadow_tape
 from abaco_loans.operations.tools import Tools
+from abaco_loans.operations.tracing import note, span
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.operations.write_program import UNDECLARED, ProgramResults, program_values, write_program
 from abaco_loans.outputs.publish import Publication, hash_file, publish, world
@@ -49,6 +50,7 @@ class ProgramOutcome:
     ran: CommandRun | None = None
 
 
+@span("abaco.run")
 def run_program(request: RunRequest, tools: Tools, environment: Mapping[str, str]) -> ProgramOutcome:
     """Run one tape through the program of a command release.
 
@@ -66,6 +68,7 @@ def run_program(request: RunRequest, tools: Tools, environment: Mapping[str, str
     release = tools.workspace.any_release(request.release)
     if not isinstance(release, CommandRelease):
         raise InvariantError(f"release {release.name} is no program")
+    note(release=release.name)
     _only_what_it_knows(request, release)
     try:
         with world(tools.workspace.root), ExitStack() as stack:
@@ -147,7 +150,7 @@ class _Desk:
             return self._made(recorder, start, catalogues)
         except BaseException as error:
             if lost is None:
-                record_failure(unsaid(error), recorder.run_id, start.attempt, records)
+                record_failure(unsaid(error), recorder.run_id, start.attempt, records, self.tools)
             raise
 
     def _read(self, catalogues: list[Release]) -> ShadowTape:
@@ -305,7 +308,7 @@ class ProgramRecorder(Recorder):
             meaning_digest=release.core_digest,
             policy_digest=release.policy_digest,
         )
-        return self.records.writer.start(
+        started = self.records.writer.start(
             RunStart(
                 run_id=self.run_id,
                 release=release.name,
@@ -318,6 +321,7 @@ class ProgramRecorder(Recorder):
             ),
             [self.event("tape.fingerprinted", {"files": dict(self.files), "sha256": self.sha256})],
         )
+        return self.told(started)
 
     def facts(self, started: RunRecord, results: ProgramResults) -> dict[str, object]:
         """What the manifest says of the run: the same whenever its outputs are made again."""
@@ -396,7 +400,7 @@ class ProgramRecorder(Recorder):
             timings=timings,
             warnings=[item.as_dict() for item in self._warnings()],
         )
-        return self.records.writer.finish(self.run_id, finish, values, (), events, attempt=attempt)
+        return self.told(self.records.writer.finish(self.run_id, finish, values, (), events, attempt=attempt))
 
     def _rows(self) -> RowCounts:
         """All rows of the tape are given to the program; none that we know of where no contract reads it."""

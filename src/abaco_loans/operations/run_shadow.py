@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -21,17 +21,19 @@ from typing import Any
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import AbacoError, InvariantError, WorldError
 from abaco_loans.operations.compare_sides import Sides, compare_sides
-from abaco_loans.operations.run_side import AnyRelease, SideJob, SideRun, run_side
+from abaco_loans.operations.run_side import SideJob, SideRun, Worker
 from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.seal_gates import SealedGates, seal_gates
 from abaco_loans.operations.shadow_document import shadow_document
 from abaco_loans.operations.shadow_evidence import evidence_of, shadow_runs
 from abaco_loans.operations.shadow_tape import ShadowTape, copied, read_shadow_tape
 from abaco_loans.operations.tools import Records, Tools
+from abaco_loans.operations.tracing import note, span
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.publish import sync, world
 from abaco_loans.portfolio.policy import Policy
 from abaco_loans.records.shadows import ShadowPlan, ShadowRecord
+from abaco_loans.releases.command_release import AnyRelease
 from abaco_loans.releases.judgement import Evidence, GateVerdict, Settled, settled
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.masking import MaskingKey, key_version
@@ -54,19 +56,7 @@ class ShadowRequest:
     timeout_s: int = 1800
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
-    """How sides are run: how the process of a catalogue release is started, and where it finds this package.
-
-    ``environment`` is where the variables that a program may have are taken from.
-    """
-
-    argv: Sequence[str]
-    path: str
-    environment: Mapping[str, str]
-    run: Callable[[AnyRelease, SideJob, Path], SideRun] = run_side
-
-
+@span("abaco.shadow")
 def run_shadow(request: ShadowRequest, tools: Tools, worker: Worker) -> dict[str, Any]:
     """Compare two releases on one tape; the report (see `shadow_document`), as it was written and recorded.
 
@@ -79,6 +69,7 @@ def run_shadow(request: ShadowRequest, tools: Tools, worker: Worker) -> dict[str
     with ExitStack() as stack:
         workspace = tools.workspace
         releases = (workspace.any_release(request.baseline), workspace.any_release(request.candidate))
+        note(baseline=releases[0].name, candidate=releases[1].name)
         scratch = stack.enter_context(scratch_folder(workspace))
         tools.progress(f"copying {request.path.name}")
         copy = copied(request.path, scratch / "tape")

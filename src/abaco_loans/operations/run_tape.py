@@ -24,6 +24,7 @@ from abaco_loans.operations.private_cache import remembering
 from abaco_loans.operations.read_tape import ReadTape, StagedTape, load_tape, stage_tape
 from abaco_loans.operations.record_run import RunRecorder
 from abaco_loans.operations.tools import Records, Tools
+from abaco_loans.operations.tracing import Phases, note, span
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.operations.write_outputs import write_outputs
 from abaco_loans.outputs.publish import (
@@ -78,14 +79,17 @@ class _Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._phases = Phases("abaco.run")
         self._last = time.perf_counter()
 
     def mark(self, phase: str) -> None:
         now = time.perf_counter()
         self.seconds[phase] = round(self.seconds.get(phase, 0) + now - self._last, 4)
+        self._phases.mark(phase)
         self._last = now
 
 
+@span("abaco.run")
 def run_tape(request: RunRequest, tools: Tools, begun: Begun | None = None) -> RunOutcome:
     """Run one tape through the four phases.
 
@@ -247,6 +251,7 @@ def _run(
 ) -> RunOutcome:
     tape = load_tape(staged, engine, tools.key, scratch, tools.progress)
     watch.mark("ingestion")
+    note(release=release.name, layout=tape.layout, definition=definition.name, rows=tape.totals[0])
     refusal = too_much(tape, strict=request.strict)
     if refusal:
         day = _date_of_refused(tape, engine, request, tools)
@@ -271,7 +276,7 @@ def _run(
         record, publication = _output(recorder, calculated, engine, scratch, start, request, watch)
     except BaseException as error:
         if lost is None:
-            record_failure(error, recorder.run_id, start.attempt, records)
+            record_failure(error, recorder.run_id, start.attempt, records, tools)
         raise
     watch.mark("record")
     return RunOutcome(
@@ -316,14 +321,14 @@ def _output(
         return recorder.finish(calculated, publication, watch.seconds, start.attempt), publication
 
 
-def record_failure(error: BaseException, run_id: str, attempt: int, records: Records) -> None:
+def record_failure(error: BaseException, run_id: str, attempt: int, records: Records, tools: Tools) -> None:
     """Mark the run as failed, whatever broke it. Where even that fails, the next attempt takes it over."""
     told = error if isinstance(error, AbacoError) else None
     if isinstance(error, MemoryError):
         told = out_of_memory()
     said = told.as_dict() if told else {"code": "RUN-109", "what": f"stopped by {type(error).__name__}"}
     with suppress(WorldError, MemoryError):
-        records.writer.fail(run_id, said, attempt=attempt)
+        tools.follow(records.writer.fail(run_id, said, attempt=attempt))
 
 
 def out_of_memory() -> WorldError:

@@ -12,7 +12,7 @@ from abaco_loans.clock import Clock
 from abaco_loans.engines.base import Engine
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.records.ledger import Event, NewEvent
-from abaco_loans.records.runs import RunReader, RunWriter
+from abaco_loans.records.runs import RunReader, RunRecord, RunWriter
 from abaco_loans.tape.masking import MaskingKey
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from abaco_loans.records.shadows import ShadowReader, ShadowWriter
 
 Progress = Callable[[str], None]
+Follow = Callable[[RunRecord], None]
 
 
 class Records(Protocol):
@@ -73,7 +74,8 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What `wiring` picks for a run. ``open_engine`` takes the scratch folder and the folders to write to."""
+    """What `wiring` picks for a run. ``open_engine`` takes the scratch folder and the folders to write to; ``follow``
+    hears of a run that started or ended, after it was recorded, and never fails."""
 
     workspace: Workspace
     clock: Clock
@@ -84,3 +86,4 @@ class Tools:
     anchor: Callable[[], None]
     who: str
     progress: Progress = field(default=lambda text: None)
+    follow: Follow = field(default=lambda record: None)
