@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from abaco_loans.operations.run_side import AnyRelease, SideJob, SideRun, run_side
+from abaco_loans.operations.run_side import SideJob, SideRun, run_side
+from abaco_loans.releases.command_release import AnyRelease
 from tests.operations.desk import Desk
 from tests.operations.shadow_desk import HEAD, gates, printing, program, shadow, worked_tape
 

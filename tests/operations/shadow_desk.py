@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from abaco_loans.operations.run_shadow import ShadowRequest, run_shadow
-from abaco_loans.operations.run_side import AnyRelease, SideJob, SideRun, run_side
+from abaco_loans.operations.run_side import SideJob, SideRun, run_side
+from abaco_loans.releases.command_release import AnyRelease
 from abaco_loans.wiring import run_tools, side_worker
 from tests.operations.desk import Desk, worked_example, write_csv
 

@@ -35,13 +35,14 @@ from abaco_loans.operations.run_side import SideRun
 from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.validate_production import REPORT, validate_production
 from abaco_loans.operations.validation_desk import Desk as ValidationDesk
-from abaco_loans.operations.validation_desk import ValidateTools, known_answers, open_desk
+from abaco_loans.operations.validation_desk import known_answers, open_desk
 from abaco_loans.operations.workspace import open_workspace
 from abaco_loans.records.runs import RowCounts, RunRecord
 from abaco_loans.watch.check import Check, Report, Status, SubCheck
-from abaco_loans.wiring import open_records, validate_tools
+from abaco_loans.wiring import open_records
 from tests.operations.desk import NOON, Desk, bucketed_row, worked_example, write_csv
 from tests.operations.programs import add_program
+from tests.operations.validate_desk import opened, part, tools_of
 
 CHECKS = ("kpi_calculations", "data_integrity", "performance", "error_handling", "audit_trail")
 # One row is refused, one is there twice, and a column that may be empty is empty.
@@ -75,13 +76,6 @@ def ran(made: Desk, tmp_path: Path) -> Desk:
     return desk
 
 
-def tools_of(desk: Desk, **changed: Any) -> ValidateTools:
-    """Real tools of a workspace, some of them others; a calculation takes a millisecond, however busy the machine."""
-    ticks = count()
-    given = validate_tools(desk.workspace, desk.environment, desk.said.append, desk.clock)
-    return replace(given, **{"stopwatch": lambda: next(ticks) * 0.001, **changed})
-
-
 def validated(desk: Desk, **changed: Any) -> Report:
     return validate_production(tools_of(desk, **changed))
 
@@ -89,8 +83,8 @@ def validated(desk: Desk, **changed: Any) -> Report:
 @pytest.fixture
 def bench(ran: Desk) -> Iterator[ValidationDesk]:
     """What one check is given."""
-    with scratch_folder(ran.workspace) as folder:
-        yield open_desk(tools_of(ran), folder)
+    with opened(ran) as found:
+        yield found
 
 
 def statuses(report: Report) -> dict[str, str]:
@@ -99,12 +93,6 @@ def statuses(report: Report) -> dict[str, str]:
 
 def failing(report: Report) -> list[str]:
     return [check.name for check in report.checks if check.status is Status.FAIL]
-
-
-def part(found: Report | Check, name: str) -> SubCheck:
-    checks = found.checks if isinstance(found, Report) else (found,)
-    (item,) = [item for check in checks for item in check.subchecks if item.name == name]
-    return item
 
 
 def last_run(desk: Desk) -> RunRecord:
@@ -201,7 +189,7 @@ def test_a_kpi_that_is_gone_is_a_wrong_answer(desk: Desk, tmp_path: Path) -> Non
     with scratch_folder(desk.workspace) as folder:
         opened = open_desk(tools_of(desk), folder)
         tapes = tmp_path / "tapes"
-        found = check_kpis(opened, known_answers(tapes), tapes, repeat_last_run(opened))
+        found = check_kpis(opened, known_answers(tapes), tapes, lambda: repeat_last_run(opened))
     assert found.status is Status.FAIL
     assert "no such KPI" in " ".join(part(found, "known_answers").evidence["wrong"])
 
@@ -233,7 +221,7 @@ def answers_of(desk: Desk, folder: Path) -> SubCheck:
     """The known answers alone."""
     with scratch_folder(desk.workspace) as scratch:
         opened = open_desk(tools_of(desk), scratch)
-        found = check_kpis(opened, known_answers(folder), folder, repeat_last_run(opened))
+        found = check_kpis(opened, known_answers(folder), folder, lambda: repeat_last_run(opened))
     return part(found, "known_answers")
 
 
@@ -322,8 +310,8 @@ def test_keys_and_required_values_are_those_of_the_contract(ran: Desk) -> None:
             "primaryKeyPosition: 2", "primaryKeyPosition: 1"
         ).replace('description: "Product."\n', 'description: "Product."\n        required: true\n'),
     )  # fmt: skip
-    with scratch_folder(ran.workspace) as folder:
-        found = check_integrity(open_desk(tools_of(ran), folder))
+    with opened(ran) as production:
+        found = check_integrity(production)
     assert part(found, "keys_unique").words == "1 keys stand more than once in tape (measurement_date)"
     assert part(found, "required_values").words == "tape.product lacks 1 values"
     assert found.status is Status.FAIL

@@ -48,6 +48,8 @@ CATALOGUE, DEFINITIONS, CONTRACT = "catalogue.yml", "definitions.yml", "contract
         (CONTRACT, '{property: limitAmount, value: "0.05"}', '{property: limitAmount, value: "0.01"}'),
         (CONTRACT, "{property: limitUnmeasured, value: 0}", "{property: limitUnmeasured, value: 3}"),
         (CONTRACT, 'description: "Total receivable."', 'description: "The receivable."'),
+        (CONTRACT, "schema:\n", "slaProperties: [{property: frequency, value: 1, unit: d}]\nschema:\n"),
+        (CONTRACT, "schema:\n", "slaProperties: [{property: latency, value: 1, unit: d}]\nschema:\n"),
     ],
 )
 def test_policy_changes_no_meaning(files: Files, base: Release, name: str, old: str, new: str) -> None:

@@ -129,6 +129,20 @@ def test_the_shipped_contract_says_what_it_says() -> None:
     assert read.masked_columns(table) == ("customer_id",)
 
 
+def sla(*promised: str) -> str:
+    return "".join(["slaProperties:\n", *(f"  - {{property: {words}}}\n" for words in promised), "schema:\n"])
+
+
+def test_a_contract_says_when_tapes_are_expected() -> None:
+    def hours(text: str) -> tuple[int | None, int | None]:
+        read = read_contract(parse(text, name="c.yml"))
+        return read.arrives_every_h, read.arrives_within_h
+
+    assert hours(SNAPSHOT) == (None, None)
+    both = sla("latency, value: 11, unit: hours", "frequency, value: 2, unit: d")
+    assert hours(SNAPSHOT.replace("schema:\n", both, 1)) == (48, 11)
+
+
 def line_of(text: str, words: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if words in line)
 
@@ -155,6 +169,11 @@ def line_of(text: str, words: str) -> int:
         ),
         ("id: TAPE-222", "id: rule one", "CFG-201", "id"),
         ("engine: abaco", "engine: python", "CFG-201", "engine"),
+        ("schema:\n", sla("retention, value: 1, unit: d"), "CFG-201", "frequency"),
+        ("schema:\n", sla("latency, value: 1, unit: fortnights"), "CFG-201", "unit"),
+        ("schema:\n", sla("latency, value: 0, unit: d"), "CFG-201", "value"),
+        ("schema:\n", sla("latency, value: 1.5, unit: d"), "CFG-201", "value"),
+        ("schema:\n", sla("latency, value: 1, unit: d", "latency, value: 2, unit: d"), "CFG-202", "latency twice"),
     ],
 )
 def test_a_contract_that_is_wrong_is_refused_with_a_line(old: str, new: str, code: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Is what was published still what was published, and is it whole? Hashes, rows, keys, required values, records."""
+"""Is what was published still what was published, and is it whole? Hashes, rows, keys, values, records, the book."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from abaco_loans.engines.base import Engine
+from abaco_loans.operations.check_freshness import NAME as FRESHNESS
+from abaco_loans.operations.check_freshness import check_freshness
+from abaco_loans.operations.check_roll_forward import NAME as ROLL_FORWARD
+from abaco_loans.operations.check_roll_forward import check_roll_forward
 from abaco_loans.operations.find_run import quarantine_rows, sound_folder
 from abaco_loans.operations.repeat_run import clean_files, differing, published_values
 from abaco_loans.operations.validation_desk import Desk, looked_at
@@ -19,17 +23,17 @@ from abaco_loans.releases.comparison import Key
 from abaco_loans.tape.contract import Contract, Table
 from abaco_loans.tape.rows import present_key
 from abaco_loans.tape.template import number_node
-from abaco_loans.tape.tree import counting, exp
+from abaco_loans.tape.tree import counting, exp, later
 from abaco_loans.watch.check import Check, Status, SubCheck
 
 NAME = "data_integrity"
 _FILES, _ROWS, _KEYS, _VALUES = "published_files", "rows_add_up", "keys_unique", "required_values"
-_RECORDED, _FRESHNESS = "values_recorded", "freshness"
+_RECORDED = "values_recorded"
 _RUNS_CHECKED = 5
 
 
 def check_integrity(desk: Desk) -> Check:
-    """The files of the last runs, and the clean tape of the last one against its contract."""
+    """The files of the last runs, the clean tape of the last one against its contract, and the book over time."""
     return Check(
         name=NAME,
         subchecks=(
@@ -38,11 +42,8 @@ def check_integrity(desk: Desk) -> Check:
             desk.on_last_run(_KEYS, lambda record: _keys(desk, record)),
             desk.on_last_run(_VALUES, lambda record: _required(desk, record)),
             desk.on_last_run(_RECORDED, lambda record: _recorded(desk, record)),
-            SubCheck(
-                name=_FRESHNESS,
-                status=Status.NOT_APPLICABLE,
-                words="the contract does not say when a tape is expected",
-            ),
+            looked_at(FRESHNESS, lambda: check_freshness(desk)),
+            looked_at(ROLL_FORWARD, lambda: check_roll_forward(desk)),
         ),
     )
 
@@ -124,7 +125,7 @@ def _rows(desk: Desk, record: RunRecord) -> SubCheck:
         return _no_contract(_ROWS, record)
     rows_in, accepted, quarantined, duplicates = record.rows.as_tuple()
     with _clean(desk, record) as (engine, relations, _):
-        clean = sum(int(engine.rows(counting(relation))[0][0]) for relation in relations.values())
+        clean = sum(int(engine.rows(later(counting, relation))[0][0]) for relation in relations.values())
     with quarantine_rows(desk.workspace, record) as listed:
         refused = len({(row["file"], row["line"]) for row in listed})
     manifest = _json(desk.workspace.outputs / (record.output_folder or "") / MANIFEST)["rows"]
@@ -151,7 +152,7 @@ def _keys(desk: Desk, record: RunRecord) -> SubCheck:
             if not key:
                 continue
             looked.append(f"{table} ({', '.join(key)})")
-            repeated = int(engine.rows(_repeated_keys(relation, key))[0][0])
+            repeated = int(engine.rows(later(_repeated_keys, relation, key))[0][0])
             if repeated:
                 wrong.append(f"{repeated:,} keys stand more than once in {table} ({', '.join(key)})")
     if not looked:
@@ -182,7 +183,7 @@ def _required(desk: Desk, record: RunRecord) -> SubCheck:
         for table, relation in relations.items():
             needed = _needed(contract.table(table), columns[table])
             count += len(needed)
-            missing = engine.rows(_missing(relation, needed))[0] if needed else ()
+            missing = engine.rows(later(_missing, relation, needed))[0] if needed else ()
             wrong += [
                 f"{table}.{name} lacks {rows:,} values" for name, rows in zip(needed, missing, strict=True) if rows
             ]

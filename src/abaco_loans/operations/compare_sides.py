@@ -13,13 +13,13 @@ from abaco_loans.errors import InputError
 from abaco_loans.kpi.catalogue import Catalogue
 from abaco_loans.operations.bridge_stations import LoanRows, Side
 from abaco_loans.operations.compare_loans import LoanComparison, compare_loans
-from abaco_loans.operations.run_side import AnyRelease, SideRun
+from abaco_loans.operations.run_side import SideRun
 from abaco_loans.operations.seal_gates import SealedGates
 from abaco_loans.operations.shadow_bridges import Bridges, BridgeWork, bridge_all
 from abaco_loans.operations.shadow_rows import engine_rows, program_rows
 from abaco_loans.operations.shadow_tape import ShadowTape
 from abaco_loans.portfolio.policy import Policy
-from abaco_loans.releases.command_release import CommandRelease
+from abaco_loans.releases.command_release import AnyRelease, CommandRelease
 from abaco_loans.releases.comparison import Compared, bridged, compare, with_parts
 from abaco_loans.releases.comparison import Side as Said
 from abaco_loans.releases.judgement import GateVerdict, Outcome, judge, not_compared, unapproved

@@ -11,14 +11,12 @@ from abaco_loans.errors import ConfigError
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.records.runs import RETIRED, ReleaseRow
 from abaco_loans.records.shadows import GateSeal
-from abaco_loans.releases.command_release import CommandRelease
+from abaco_loans.releases.command_release import AnyRelease, CommandRelease
 from abaco_loans.releases.diff import Change, ReleaseDiff, release_diff
 from abaco_loans.releases.gate import Gates, Rule
 from abaco_loans.releases.policy_files import EXPECTED_FILE, GATES_FILE
 from abaco_loans.releases.program_diff import program_diff
 from abaco_loans.releases.release import Release
-
-AnyRelease = Release | CommandRelease
 
 
 def listed_releases(workspace: Workspace, recorded: Sequence[ReleaseRow]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from abaco_loans.records.ledger import canonical
 from abaco_loans.records.runs import RETIRED
 from abaco_loans.records.shadows import ShadowRecord
 from abaco_loans.releases.approval import Approval, How, Role, Roles, Token, by_account, by_token, read_token
+from abaco_loans.releases.command_release import AnyRelease
 from abaco_loans.releases.judgement import Outcome, Settled, settled
 from abaco_loans.releases.plan import Plan, PlanFacts, cutover_plan, plan_of, rollback_plan
 from abaco_loans.releases.release import Release
@@ -48,17 +49,8 @@ def plan_cutover(to: str, planner: str, tools: Tools, records: Records, *, rehea
     refuse_retired(new.name, records)
     shadows, gates_digest = shadow_evidence(old.name, new.name, tools, records)
     drill = passed_drill(old.name, new.name, tools, records)
-    facts = PlanFacts(
-        from_release=old.name,
-        to_release=new.name,
-        from_meaning=old.meaning_digest,
-        from_policy=old.policy_digest,
-        to_meaning=new.meaning_digest,
-        to_policy=new.policy_digest,
-        planned_by=planner,
-        planned_at=tools.clock.now(),
-        pointer_epoch=pointer.epoch,
-        workspace_id=workspace_id(workspace),
+    facts = replace(
+        _facts(old, new, planner, tools, pointer.epoch),
         gates_digest=gates_digest,
         shadow_digest=hashlib.sha256(" ".join(str(item.report_sha256) for item in shadows).encode()).hexdigest()
         if shadows
@@ -97,7 +89,17 @@ def plan_rollback(reason: str, planner: str, tools: Tools, records: Records, *, 
             where="rollback",
             hint=f"forward again is a cutover, with its checks: abaco cutover plan --to {pointer.previous}",
         )
-    facts = PlanFacts(
+    facts = replace(
+        _facts(old, new, planner, tools, pointer.epoch),
+        undoes=undone.cutover_id if undone else "",
+        reason=reason,
+    )
+    return _added(rollback_plan(facts, drill=drill), records)
+
+
+def _facts(old: AnyRelease, new: AnyRelease, planner: str, tools: Tools, epoch: int) -> PlanFacts:
+    """What every plan is made from."""
+    return PlanFacts(
         from_release=old.name,
         to_release=new.name,
         from_meaning=old.meaning_digest,
@@ -106,12 +108,9 @@ def plan_rollback(reason: str, planner: str, tools: Tools, records: Records, *, 
         to_policy=new.policy_digest,
         planned_by=planner,
         planned_at=tools.clock.now(),
-        pointer_epoch=pointer.epoch,
-        workspace_id=workspace_id(workspace),
-        undoes=undone.cutover_id if undone else "",
-        reason=reason,
+        pointer_epoch=epoch,
+        workspace_id=workspace_id(tools.workspace),
     )
-    return _added(rollback_plan(facts, drill=drill), records)
 
 
 def refuse_retired(name: str, records: Records) -> None:

@@ -13,15 +13,30 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from abaco_loans import __version__
 from abaco_loans.tape.memory import Memory, using
 
 _UNFINISHED = ".new"
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """A block of `remembering` at work: whose it is, and what was read in it."""
+
+    secret: bytes
+    read: dict[str, Any]
+
+
+_block: ContextVar[_Block | None] = ContextVar("block", default=None)
 
 
 def cache_key(*parts: Any) -> str:
@@ -63,15 +78,34 @@ def remembering(folder: Path, secret: bytes) -> Iterator[None]:
     """Use what was worked out before (`tape.memory`) for the length of the block, then keep what is new.
 
     What is kept is run as it stands, unlike a release, whose digests are computed anew. So it counts as absent unless
-    it was written by this very code, and by somebody who holds the secret.
+    it was written by this very code, and by somebody who holds the secret. Inside another such block with the same
+    secret (a validation runs tapes of its own) there is one memory, the outer one's.
     """
+    outer = _block.get()
+    if outer is not None and outer.secret == secret:
+        yield
+        return
     path, key = folder / "statements.json", memory_key(secret, running_code())
     kept = read_cached(path, key)
     memory = Memory(kept if isinstance(kept, dict) else {})
-    with using(memory):
-        yield
+    token = _block.set(_Block(secret=secret, read={}))
+    try:
+        with using(memory):
+            yield
+    finally:
+        _block.reset(token)
     if memory.has_new:
         write_cached(path, key, memory.entries())
+
+
+def read_once(key: str, read: Callable[[], Found]) -> Found:
+    """What ``read`` gives, read once inside a block of `remembering`; the key is everything that it depends on."""
+    block = _block.get()
+    if block is None:
+        return read()
+    if key not in block.read:
+        block.read[key] = read()
+    return cast("Found", block.read[key])
 
 
 def memory_key(secret: bytes, code: Sequence[Any]) -> str:

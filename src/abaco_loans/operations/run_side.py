@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -24,13 +24,12 @@ from abaco_loans.operations.side_work import LOANS, REFUSED, RESULTS
 from abaco_loans.operations.workspace import KEY_VARIABLE
 from abaco_loans.outputs.publish import world
 from abaco_loans.releases.command import CommandOutput, Printed
-from abaco_loans.releases.command_release import CommandRelease
+from abaco_loans.releases.command_release import AnyRelease, CommandRelease
 from abaco_loans.releases.comparison import Key, Said
 from abaco_loans.releases.plain import plain_release
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.masking import MaskingKey
 
-AnyRelease = Release | CommandRelease
 REFUSES = "refused"
 _MEGABYTE = 1 << 20
 # Address space beyond what the engine may use: the interpreter, its libraries, what allocators reserve.
@@ -126,6 +125,19 @@ def run_side(release: AnyRelease, job: SideJob, folder: Path) -> SideRun:
     if isinstance(release, CommandRelease):
         return _program(release, job, folder)
     return _catalogue(release, job, folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """How sides are run: how the process of a catalogue release is started, and where it finds this package.
+
+    ``environment`` is where the variables that a program may have are taken from.
+    """
+
+    argv: Sequence[str]
+    path: str
+    environment: Mapping[str, str]
+    run: Callable[[AnyRelease, SideJob, Path], SideRun] = run_side
 
 
 def _program(release: CommandRelease, job: SideJob, folder: Path) -> SideRun:

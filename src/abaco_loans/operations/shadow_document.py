@@ -11,9 +11,10 @@ from typing import Any
 from abaco_loans.kpi.catalogue import Kpi
 from abaco_loans.kpi.result import text_of
 from abaco_loans.operations.compare_sides import Found, Sides
-from abaco_loans.operations.run_side import AnyRelease, SideRun
+from abaco_loans.operations.run_side import SideRun
 from abaco_loans.operations.seal_gates import SealedGates
 from abaco_loans.records.shadows import GateSeal, ShadowPlan
+from abaco_loans.releases.command_release import AnyRelease
 from abaco_loans.releases.comparison import Compared, Key, Verdict
 from abaco_loans.releases.judgement import GateVerdict, Outcome, Reason, Settled
 

@@ -22,12 +22,13 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from abaco_loans.clock import Clock
-from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
+from abaco_loans.errors import AbacoError, InputError, WorldError
 from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.publish import hash_file, sync, world
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.production import Job, NewJob, ProductionReader, ProductionWriter
+from abaco_loans.sources.stage import unreadable
 
 QUEUE = "queue"
 NOT_READY = "SRC-103"
@@ -223,20 +224,8 @@ def _unreadable(error: WorldError, tape: Path) -> AbacoError:
     cause = error.__cause__
     if not error.where.startswith(str(tape)):
         return error
-    if isinstance(cause, FileNotFoundError):
-        return UsageError(
-            "there is no such file",
-            code="SRC-201",
-            where=str(tape),
-            hint="check the path; a servicing extract is given as its folder",
-        )
-    if isinstance(cause, PermissionError):
-        return WorldError(
-            "no permission to read the file",
-            code="SRC-201",
-            where=str(tape),
-            hint=f"let this account read it: chmod u+r '{tape}'",
-        )
+    if isinstance(cause, FileNotFoundError | PermissionError):
+        return unreadable(cause, tape)
     return error
 
 

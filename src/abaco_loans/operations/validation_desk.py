@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from abaco_loans.errors import AbacoError, WorldError
 from abaco_loans.operations.find_run import sound_folder
 from abaco_loans.operations.run_release import run_release
-from abaco_loans.operations.run_shadow import Worker
+from abaco_loans.operations.run_side import Worker
 from abaco_loans.operations.run_tape import RunRequest
 from abaco_loans.operations.tools import Tools
 from abaco_loans.operations.verify_audit import Ledger
@@ -184,13 +184,15 @@ def _trial(workspace: Workspace, folder: Path) -> Workspace:
     with world(root):
         for name in ("keys", "records", "outputs"):
             (root / name).mkdir(mode=0o700, parents=True)
-        (root / "releases").symlink_to(workspace.root / "releases", target_is_directory=True)
+        (root / "releases").symlink_to(workspace.root.resolve() / "releases", target_is_directory=True)
         if workspace.cache.is_dir():
             (root / workspace.cache.name).mkdir(mode=0o700)
             for path in workspace.cache.glob("*.json"):
                 shutil.copyfile(path, root / workspace.cache.name / path.name)
-    key = str(workspace.root / settings.masking_key_file)
-    return Workspace(root=root, settings=replace(settings, shadow="", records_url="", masking_key_file=key))
+    key = str(workspace.root.resolve() / settings.masking_key_file)
+    return Workspace(
+        root=root, settings=replace(settings, shadow="", records_url="", lineage="off", masking_key_file=key)
+    )
 
 
 def known_answers(folder: Path) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from abaco_loans.errors import ConfigError
 from abaco_loans.releases.command import CommandSpec
 from abaco_loans.releases.gate import digest_of
 from abaco_loans.releases.policy_files import POLICY_FILES, RELEASE_FILE
-from abaco_loans.releases.release import DEFINITIONS_FILE
+from abaco_loans.releases.release import DEFINITIONS_FILE, Release
 from abaco_loans.tape.definition import Definition
 
 
@@ -98,3 +98,6 @@ def _one_each(definitions: Mapping[str, Definition], where: str) -> None:
             where=where,
             hint="name each layout under one default_for only",
         )
+
+
+AnyRelease = Release | CommandRelease

@@ -30,7 +30,8 @@ from abaco_loans.tape.calculation import (
 from abaco_loans.tape.definition import Definition
 
 _POLICY_OF_KPI = frozenset({"name", "description", "owner", "departments", "refresh", "source", "thresholds"})
-_POLICY_OF_REST = frozenset({"description", "limit_rows", "limit_amount", "limit_unmeasured", "default_for"})
+_ARRIVAL = frozenset({"arrives_every_h", "arrives_within_h"})
+_POLICY_OF_REST = frozenset({"description", "limit_rows", "limit_amount", "limit_unmeasured", "default_for"}) | _ARRIVAL
 # Where something stands is no part of what it says.
 _NOT_SAID = frozenset({"where", "source_name"})
 _ORDER = "(order)"

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-
-from sqlglot import exp
+from typing import TYPE_CHECKING
 
 from abaco_loans.kpi.catalogue import Direction, Thresholds
-from abaco_loans.portfolio.policy import Covenant, Provisions
 from abaco_loans.tape.template import filled, number_node
+from abaco_loans.tape.tree import exp
+
+if TYPE_CHECKING:  # its files are read by pydantic, which takes 0.2 s to import
+    from abaco_loans.portfolio.policy import Covenant, Provisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

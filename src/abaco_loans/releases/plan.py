@@ -40,6 +40,22 @@ class Phase(IntEnum):
     POST_VALIDATION = 5
     WAY_BACK = 6
 
+    @property
+    def words(self) -> str:
+        """What it is called."""
+        return _PHASE_WORDS[self]
+
+
+_PHASE_WORDS: Mapping[Phase, str] = {
+    Phase.VALIDATION: "pre-cutover validation",
+    Phase.SNAPSHOTS: "backup and snapshots",
+    Phase.STAGING: "staging validation",
+    Phase.SHUTDOWN: "graceful shutdown",
+    Phase.ACTIVATION: "activation",
+    Phase.POST_VALIDATION: "post-cutover validation",
+    Phase.WAY_BACK: "way back",
+}
+
 
 class StepKind(StrEnum):
     """What a step does; whoever carries steps out matches on this."""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from abaco_loans.releases.command_release import CommandRelease
+from abaco_loans.releases.command_release import AnyRelease, CommandRelease
 from abaco_loans.releases.diff import Change, Part, ReleaseDiff, changed_files
-from abaco_loans.releases.release import Release
-
-AnyRelease = Release | CommandRelease
 
 
 def program_diff(baseline: AnyRelease, candidate: AnyRelease, texts: tuple[Mapping[str, str], ...]) -> ReleaseDiff:

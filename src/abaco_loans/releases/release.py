@@ -25,7 +25,8 @@ from abaco_loans.tape.mapping import Mapping
 
 CATALOGUE_FILE, DEFINITIONS_FILE = "catalogue.yml", "definitions.yml"
 _POLICY_OF_KPI = {"name", "description", "thresholds", "owner", "departments", "refresh", "source", "where"}
-_POLICY_ANYWHERE = {"description", "source_name", "where", "limit_rows", "limit_amount", "limit_unmeasured"}
+_ARRIVAL = {"arrives_every_h", "arrives_within_h"}
+_POLICY_ANYWHERE = {"description", "source_name", "where", "limit_rows", "limit_amount", "limit_unmeasured"} | _ARRIVAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +155,7 @@ def sealed(
                     layout: [str(item.limit_rows), str(item.limit_amount), item.limit_unmeasured]
                     for layout, item in contracts.items()
                 },
+                **_expected_arrivals(contracts),
                 "kpis": {kpi.id: _only(kpi, _POLICY_OF_KPI - {"where"}) for kpi in catalogue.kpis},
                 "defaults": {item.name: list(item.default_for) for item in definitions.values()},
                 "texts": {
@@ -163,6 +165,13 @@ def sealed(
             }
         ),
     )
+
+
+def _expected_arrivals(contracts: MappingType[str, Contract]) -> dict[str, Any]:
+    """When tapes are expected, by layout; nothing where nothing is, as before contracts could say it."""
+    said = {layout: [item.arrives_every_h, item.arrives_within_h] for layout, item in contracts.items()}
+    expected = {layout: hours for layout, hours in said.items() if any(hours)}
+    return {"arrivals": expected} if expected else {}
 
 
 def run_identity(release: Release, *, mapping: str, tape_sha256: str, as_of: str, definition: Definition) -> str:

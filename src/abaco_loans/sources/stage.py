@@ -92,7 +92,7 @@ def stage(source: Path, scratch: Path) -> RawFile:
                 hint="wait until the sender has finished, then run again",
             )
     except OSError as error:
-        raise _unreadable(error, source) from error
+        raise unreadable(error, source) from error
     size = after.st_size
     if kind is FileFormat.GZIP:
         return _unpacked(_gunzip(target, name), name, digest.hexdigest(), size)
@@ -139,7 +139,8 @@ class Staging:
             return self._raw
 
 
-def _unreadable(error: OSError, source: Path) -> AbacoError:
+def unreadable(error: OSError, source: Path) -> AbacoError:
+    """Why a file cannot be read, said of the file."""
     if isinstance(error, FileNotFoundError):
         return UsageError(
             "there is no such file",

@@ -95,6 +95,8 @@ class Contract:
 
     ``limit_rows`` and ``limit_amount``: shares from 0 to 1 of rows and of amount that may be quarantined.
     ``limit_unmeasured``: quarantined rows whose amount cannot be measured; one more counts as over.
+    ``arrives_every_h``: a tape is expected at least so often, in hours; ``arrives_within_h``: at most so many hours
+    after the end of the day that it speaks of. None: nothing is expected.
     """
 
     layout: str
@@ -104,6 +106,8 @@ class Contract:
     limit_amount: Decimal
     limit_unmeasured: int = 0
     pii_patterns: tuple[str, ...] = ()
+    arrives_every_h: int | None = None
+    arrives_within_h: int | None = None
     source_name: str = ""
 
     def table(self, name: str) -> Table:

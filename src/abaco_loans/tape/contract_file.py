@@ -2,8 +2,9 @@
 
 What is used of the standard: ``schema[].properties[]`` with ``logicalType``, ``physicalType``,
 ``required``, ``primaryKey``, ``tags`` (``pii``, ``dimension``), ``logicalTypeOptions`` and
-``schema[].quality[]`` of ``type: custom, engine: abaco``. What the standard has no word for stands in
-``customProperties``. Source: bitol-io, Open Data Contract Standard v3.1.
+``schema[].quality[]`` of ``type: custom, engine: abaco``, and ``slaProperties[]`` of ``property: frequency`` (how
+often a tape is expected) and ``latency`` (how long after the day that it speaks of), with ``unit``. What the standard
+has no word for stands in ``customProperties``. Source: bitol-io, Open Data Contract Standard v3.1.
 """
 
 from __future__ import annotations
@@ -64,6 +65,14 @@ class _Schema(FileModel):
     customProperties: list[_Custom] = []
 
 
+class _Sla(FileModel):
+    id: str = ""
+    property: Literal["frequency", "latency"]
+    value: int = ModelField(gt=0, le=10_000, strict=True)
+    unit: Literal["h", "hour", "hours", "d", "day", "days"]
+    description: str = ""
+
+
 class _ContractFile(FileModel):
     apiVersion: Literal["v3.1.0"]
     kind: Literal["DataContract"]
@@ -73,6 +82,7 @@ class _ContractFile(FileModel):
     status: str
     description: dict[str, str] = {}
     schema_: list[_Schema] = ModelField(alias="schema", min_length=1)
+    slaProperties: list[_Sla] = []
     customProperties: list[_Custom] = []
 
 
@@ -110,6 +120,8 @@ def read_contract(document: Document) -> Contract:
         limit_amount=_share(document, custom.get("limitAmount", "0.05")),
         limit_unmeasured=_count(document, custom.get("limitUnmeasured", 0)),
         pii_patterns=tuple(custom.get("piiPatterns", [])),
+        arrives_every_h=_hours(document, file.slaProperties, "frequency"),
+        arrives_within_h=_hours(document, file.slaProperties, "latency"),
         source_name=document.name,
     )
     for pattern in contract.pii_patterns:
@@ -127,6 +139,19 @@ def read_contract(document: Document) -> Contract:
 
 def _custom(items: list[_Custom]) -> dict[str, Any]:
     return {item.property: item.value for item in items}
+
+
+def _hours(document: Document, promised: list[_Sla], name: str) -> int | None:
+    """What the contract promises, in hours; None where it says nothing of it."""
+    said = [item.value * (1 if item.unit.startswith("h") else 24) for item in promised if item.property == name]
+    if len(said) > 1:
+        raise ConfigError(
+            f"slaProperties says {name} twice",
+            code="CFG-202",
+            where=document.where("slaProperties"),
+            hint="keep one of them",
+        )
+    return said[0] if said else None
 
 
 def _share(document: Document, value: Any) -> Decimal:

@@ -53,6 +53,11 @@ def using(memory: Memory) -> Iterator[None]:
         _in_use.reset(token)
 
 
+def has_memory() -> bool:
+    """Whether what is worked out now is remembered."""
+    return _in_use.get() is not None
+
+
 def remembered(make: Callable[..., Found], *given: object) -> Found:
     """What ``make`` gives for ``given``: JSON data (lists, no tuples) that nobody may change.
 
