@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Check an exported audit ledger on any machine, with the Python standard library alone.
+"""Check an exported audit ledger, or an evidence pack, on any machine, with the Python standard library alone.
 
-    python3 verify_audit.py LEDGER.jsonl [--key HEX | --key anchor.pub]
+    python3 verify_audit.py LEDGER.jsonl|PACK.zip [--key HEX | --key anchor.pub]
 
 Checks every event's hash and its link to the one before, every anchor's Ed25519 signature, and every
-anchor's count and head against the chain. Give the public key that you kept yourself: without ``--key`` the
+anchor's count and head against the chain. Of a pack also every file against its list, the signature of the list, and
+what the ledger says of files in it. Give the public key that you kept yourself: without ``--key`` the
 key inside the file is used, which proves that the file agrees with itself but not who signed it.
 
-Exit code 0: the ledger holds. 1: it does not; the message names the first bad event and what was done.
-2: wrong usage, or the file is no export.
+Exit code 0: it holds; what was not checked is said. 1: it does not; the message names the first bad event, or every
+bad file, and what was done. 2: wrong usage, or the file is no export.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ import argparse
 import hashlib
 import json
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 FORMAT, VERSION = "abaco-ledger", 1
+PACK_FORMAT = "abaco-evidence-pack"
+LIST, SIGNATURE, LEDGER = "MANIFEST.json", "SIGNATURE.json", "ledger.jsonl"
 GENESIS = "0" * 64
 CONTENT = ("seq", "recorded_at", "actor", "action", "subject", "payload", "previous_hash")
 SHIFT_MAX = 64
@@ -141,8 +146,16 @@ class Ledger(NamedTuple):
 def read(path: Path) -> Ledger:
     """The export in a file; raises :class:`NoExport`."""
     try:
-        lines = [_line(text) for text in path.read_text(encoding="utf-8").split("\n") if text]
-    except (OSError, ValueError, RecursionError) as error:
+        return parsed(path.read_bytes(), str(path))
+    except OSError as error:
+        raise NoExport(f"{path}: {error}") from error
+
+
+def parsed(data: bytes, path: str) -> Ledger:
+    """The export in these bytes; raises :class:`NoExport`."""
+    try:
+        lines = [_line(text) for text in data.decode().split("\n") if text]
+    except (ValueError, RecursionError) as error:
         raise NoExport(f"{path}: {error}") from error
     if not lines or lines[0].get("format") != FORMAT or lines[0].get("version") != VERSION:
         raise NoExport(f"{path}: the first line is not that of an export ({FORMAT} {VERSION})")
@@ -260,26 +273,159 @@ def _anchor_holds(anchor: dict[str, Any], key: str) -> bool:
     return anchor["key_id"] == hashlib.sha256(public).hexdigest()[:32] and signature_holds(public, message, signature)
 
 
+# --- the evidence pack ---
+
+
+def check_pack(path: Path, trusted: str) -> tuple[list[str], list[str]]:
+    """What is wrong with a pack, and what is right or was not checked, in words; raises :class:`NoExport`."""
+    try:
+        with zipfile.ZipFile(path) as pack:
+            names = [info.filename for info in pack.infolist()]
+            content = {name: _content(pack, name) for name in names}
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
+        raise NoExport(f"{path}: {error}") from error
+    said = _object(content.get(LIST))
+    if said is None or said.get("format") != PACK_FORMAT or said.get("version") != VERSION:
+        raise NoExport(f"{path}: {LIST} is not that of an evidence pack ({PACK_FORMAT} {VERSION})")
+    bad = [f"added: {name} stands in the pack twice" for name in sorted(set(names)) if names.count(name) > 1]
+    bad += _bad_files(said, content)
+    key = ""
+    notes: list[str] = []
+    try:
+        ledger = parsed(content.get(LEDGER) or b"", LEDGER)
+        key = ledger.key
+        bad += _bad_ledger(ledger, said, trusted)
+        more, notes = _bad_words(ledger, content)
+        bad += more
+        notes.insert(0, f"{len(ledger.events)} events and {len(ledger.anchors)} anchors")
+        if not ledger.anchors:
+            notes.append("NOT CHECKED: no anchor; a ledger cut short or wholly rewritten would look the same")
+    except NoExport as error:
+        bad.append(f"changed: {error}")
+    notes.insert(0, f"{len(_listed(said))} files are those of the list ({LIST})")
+    if SIGNATURE in content:
+        bad += _bad_signature(content, trusted or key)
+        notes.append("the list is signed" + (" by the key that you gave" if trusted else ""))
+        if not trusted:
+            notes.append(f"NOT CHECKED: whose key it is: {key} stands in the pack; compare it with yours (--key)")
+    elif trusted:
+        bad.append(f"missing: {SIGNATURE}: nobody signed the list of files")
+    else:
+        notes.append("NOT CHECKED: who made the list of files: it is not signed; files and list could be replaced")
+    return bad, notes
+
+
+def _content(pack: zipfile.ZipFile, name: str) -> bytes | None:
+    try:
+        return pack.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        return None
+
+
+def _object(data: bytes | None) -> dict[str, Any] | None:
+    try:
+        return _line((data or b"").decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _listed(said: dict[str, Any]) -> dict[str, Any]:
+    return said["files"] if isinstance(said.get("files"), dict) else {}
+
+
+def _bad_files(said: dict[str, Any], content: dict[str, bytes | None]) -> list[str]:
+    """Files that are changed, missing or added against the list."""
+    bad = []
+    for name, digest in sorted(_listed(said).items()):
+        data = content.get(name)
+        if name not in content:
+            bad.append(f"missing: {name}")
+        elif data is None or hashlib.sha256(data).hexdigest() != digest:
+            bad.append(f"changed: {name} is not what the list says")
+    strangers = sorted(set(content) - set(_listed(said)) - {LIST, SIGNATURE})
+    return bad + [f"added: {name} is not in the list" for name in strangers]
+
+
+def _head(ledger: Ledger) -> str:
+    return str(ledger.events[-1]["hash"]) if ledger.events else GENESIS
+
+
+def _bad_ledger(ledger: Ledger, said: dict[str, Any], trusted: str) -> list[str]:
+    try:
+        check_chain(ledger.events)
+        check_anchors(ledger, trusted)
+    except Bad as bad:
+        return [f"{bad.kind}: {LEDGER}: {bad.message}"]
+    found = {"events": len(ledger.events), "anchors": len(ledger.anchors), "head": _head(ledger)}
+    return [] if said.get("ledger") == found else [f"changed: {LEDGER} has not the length, head or anchors of the list"]
+
+
+def _bad_words(ledger: Ledger, content: dict[str, bytes | None]) -> tuple[list[str], list[str]]:
+    """Files that are not what the ledger says of them; and what is known of the others."""
+    told = {(str(event["action"]), str(event["subject"])): event["payload"] for event in ledger.events}
+    bad, agreed = [], 0
+    for name, data in sorted(content.items()):
+        folder, _, rest = name.partition("/")
+        subject, _, file = rest.partition("/")
+        if folder == "runs" and file == "manifest.json":
+            said, digest = told.get(("run.finished", subject)), hashlib.sha256(data or b"").hexdigest()
+            right = isinstance(said, dict) and said.get("manifest_sha256") == digest
+        elif folder == "shadow" and file == "report.json":
+            said, report = told.get(("shadow.finished", subject)), _object(data) or {}
+            right = isinstance(said, dict) and said.get("report_sha256", "") == report.get("full_report_sha256")
+        else:
+            continue
+        agreed += right
+        if not right:
+            bad.append(f"changed: {name} is not what the ledger says of {subject}")
+    return bad, [
+        f"{agreed} files are what the ledger says of them: manifests of runs, shadow reports by the digest they name",
+        "NOT CHECKED: what else a shadow report says: loans were left out of it, so its own digest is another",
+        "NOT CHECKED: that release files and the other reports are those that events speak of",
+    ]
+
+
+def _bad_signature(content: dict[str, bytes | None], key: str) -> list[str]:
+    told = _object(content[SIGNATURE]) or {}
+    signed = {"format": PACK_FORMAT, "manifest_sha256": hashlib.sha256(content[LIST] or b"").hexdigest()}
+    try:
+        holds = signature_holds(bytes.fromhex(key), canonical(signed), bytes.fromhex(told["signature"]))
+    except (KeyError, ValueError, TypeError):
+        holds = False
+    return [] if holds else [f"changed: {LIST}: its signature does not hold"]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the check; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Check an exported audit ledger.")
-    parser.add_argument("ledger", type=Path, help="file made by `abaco audit export`")
+    parser = argparse.ArgumentParser(description="Check an exported audit ledger, or an evidence pack.")
+    parser.add_argument("file", type=Path, help="made by `abaco audit export`: the ledger, or a pack (.zip)")
     parser.add_argument("--key", default="", help="the public key that you trust: 64 hex digits, or its file")
     given = parser.parse_args(arguments)
     try:
         trusted = _key(given.key)
-        ledger = read(given.ledger)
-        check_chain(ledger.events)
-        check_anchors(ledger, trusted)
+        return _pack(given.file, trusted) if zipfile.is_zipfile(given.file) else _ledger(given.file, trusted)
     except NoExport as error:
         sys.stderr.write(f"cannot check: {error}\n")
         return 2
+
+
+def _pack(path: Path, trusted: str) -> int:
+    bad, notes = check_pack(path, trusted)
+    right = (text if text.startswith("NOT") else f"OK: {text}" for text in notes)
+    sys.stdout.writelines(f"{text}\n" for text in ([f"BAD: {text}" for text in bad] or right))
+    return 1 if bad else 0
+
+
+def _ledger(path: Path, trusted: str) -> int:
+    ledger = read(path)
+    try:
+        check_chain(ledger.events)
+        check_anchors(ledger, trusted)
     except Bad as bad:
         place = "anchor" if bad.seq is None else f"event {bad.seq}"
         sys.stdout.write(f"BAD: {bad.kind} at {place}: {bad.message}\n")
         return 1
-    head = ledger.events[-1]["hash"] if ledger.events else GENESIS
-    sys.stdout.write(f"OK: {len(ledger.events)} events, {len(ledger.anchors)} anchors, head {head}\n")
+    sys.stdout.write(f"OK: {len(ledger.events)} events, {len(ledger.anchors)} anchors, head {_head(ledger)}\n")
     if not ledger.anchors:
         sys.stdout.write("note: no anchor; a ledger cut short or wholly rewritten would look the same\n")
     elif not trusted:

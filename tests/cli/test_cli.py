@@ -172,6 +172,27 @@ def test_an_auditor_checks_the_export_with_python_alone(
     assert "edited" in bad.stdout + bad.stderr
 
 
+def test_an_evidence_pack_is_checked_with_python_alone(
+    abaco: Abaco, demo_folder: Path, tmp_path: Path, repository: Path
+) -> None:
+    out = tmp_path / "pack.zip"
+    made = abaco("audit", "export", "-w", demo_folder, "--pack", out, "--json").document
+    assert (made["signed"], made["left_out"]) == (True, {})
+    key = demo_folder / "records" / "anchors" / "anchor.pub"
+    check = [sys.executable, "-I", "-S", str(repository / "scripts" / "verify_audit.py"), str(out), "--key", str(key)]
+    good = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert made["sha256"] in abaco("audit", "export", "-w", demo_folder, "--pack", out).out
+    for wrong in (
+        ("--since", "2026-01-01"),
+        ("--cutover", "c1"),
+        ("--pack", out, "--out", out),
+        ("--pack", out, "--cutover", "c1", "--since", "2026-01-01"),
+        ("--pack", out, "--cutover", "nobody"),
+    ):
+        assert abaco("audit", "export", "-w", demo_folder, *wrong).code == 2
+
+
 def test_a_changed_ledger_is_found_with_its_place(abaco: Abaco, demo_folder: Path, tmp_path: Path) -> None:
     import sqlite3
 

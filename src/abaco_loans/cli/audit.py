@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from abaco_loans.cli import show
+
+if TYPE_CHECKING:
+    from abaco_loans.operations.workspace import Workspace
 
 
 @click.group()
@@ -44,18 +49,44 @@ def verify(trusted_key: str, workspace: Path | None, as_json: bool) -> None:
 
 
 @audit.command()
+@click.option("--out", type=click.Path(path_type=Path), help="File to write the ledger to [default: audit.jsonl].")
+@click.option("--pack", type=click.Path(path_type=Path), help="Write an evidence pack instead, to this .zip file.")
+@click.option("--cutover", "cutover_id", default="", help="Of the pack: only what speaks of this cutover.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("audit.jsonl"), show_default=True, help="File to write."
+    "--since", type=click.DateTime(["%Y-%m-%d"]), help="Of the pack: only what ended on this day (UTC) or later."
 )
 @show.common
-def export(out: Path, workspace: Path | None, as_json: bool) -> None:
-    """Write the ledger with its anchors to a file that scripts/verify_audit.py checks with Python alone."""
+def export(
+    out: Path | None,
+    pack: Path | None,
+    cutover_id: str,
+    since: datetime | None,
+    workspace: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the ledger with its anchors to a file that scripts/verify_audit.py checks with Python alone.
+
+    With --pack, a zip for an auditor: ledger, manifests, reports, release files and that script; no tapes, no loan
+    rows, no keys and no passwords.
+    """
     from abaco_loans.operations.workspace import find_workspace
+
+    if pack is None and (cutover_id or since):
+        raise click.UsageError("--cutover and --since say what a pack is about: give --pack FILE.zip")
+    if pack is not None and (out or (cutover_id and since)):
+        raise click.UsageError("give either --out or --pack, and of --cutover and --since one")
+    place = find_workspace(workspace, os.environ)
+    if pack is None:
+        _ledger(place, out or Path("audit.jsonl"), as_json)
+    else:
+        _pack(place, pack, cutover_id, since.date() if since else None, as_json)
+
+
+def _ledger(place: Workspace, out: Path, as_json: bool) -> None:
     from abaco_loans.records.anchors import export as write
     from abaco_loans.records.anchors import read_anchors
     from abaco_loans.wiring import open_records
 
-    place = find_workspace(workspace, os.environ)
     anchors = read_anchors(place.anchors)
     with open_records(place) as records:
         count = write(out, records.events(), anchors)
@@ -65,3 +96,21 @@ def export(out: Path, workspace: Path | None, as_json: bool) -> None:
         click.echo(f"{count:,} events and {len(anchors.anchors):,} anchors in {out}")
         click.echo(f"an auditor checks it with Python alone: python3 verify_audit.py {out}")
         click.echo("(verify_audit.py stands in the folder scripts/ of the source)")
+
+
+def _pack(place: Workspace, out: Path, cutover_id: str, since: date | None, as_json: bool) -> None:
+    from abaco_loans.operations.evidence_pack import Scope, write_pack
+    from abaco_loans.wiring import open_records
+
+    with open_records(place) as records:
+        made = write_pack(records, place, out, Scope(cutover_id=cutover_id, since=since))
+    if as_json:
+        show.print_json(made.as_dict())
+        return
+    click.echo(f"{made.files:,} files, {made.events:,} events and {made.anchors:,} anchors in {out}")
+    click.echo(f"SHA-256 {made.sha256}")
+    if not made.signed:
+        click.echo("not signed: the key of the anchors is not here, or there is no anchor yet")
+    for name, why in sorted(made.left_out.items()):
+        click.echo(f"left out: {show.plain(name)}: {show.plain(why)}")
+    click.echo(f"an auditor checks it with Python alone: python3 -I verify_audit.py {out} --key KEY (README.md in it)")
