@@ -13,19 +13,33 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.cutover import measure_cutovers
 from bench.measure import HUGE, Bench, measure
 from bench.panel import measure_panels
 from bench.process import BenchError
 from bench.shadow import measure_shadows
+from bench.soak import measure_soak
 from bench.table import NOT_MET, Line, markdown
+from bench.watch import measure_watches
 
-PARTS = {"run": measure, "panel": measure_panels, "shadow": measure_shadows}
+PARTS = {
+    "run": measure,
+    "panel": measure_panels,
+    "shadow": measure_shadows,
+    "cutover": measure_cutovers,
+    "watch": measure_watches,
+    "soak": measure_soak,
+}
 _HUGE_BYTES = 6_000_000_000
 RUNS = {1_000: 5, 100_000: 5, 1_000_000: 3}
 CALCULATIONS = {1_000: 400, 10_000: 400, 1_000_000: 21}
 PANELS = {10_000: 3, 100_000: 3}
 HUGE_PANEL = 1_000_000
 SHADOWS = {100_000: 5, 1_000_000: 5}
+# Tapes to run again → loans in each.
+CUTOVERS = {50: 2_000}
+VALIDATIONS = 5
+SOAK = 45_000
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -53,16 +67,19 @@ def planned(asked: argparse.Namespace, folder: Path) -> Bench:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
     runs, calculations, panels, start_ups, real_runs = dict(RUNS), dict(CALCULATIONS), dict(PANELS), 10, 3
-    shadows = dict(SHADOWS)
+    shadows, cutovers = dict(SHADOWS), dict(CUTOVERS)
+    validations, soak = VALIDATIONS, SOAK
     if asked.quick:
         runs, calculations, start_ups, real_runs = {1_000: 1, 100_000: 1}, {1_000: 50, 10_000: 50}, 2, 1
-        panels, shadows = {10_000: 1}, {100_000: 1}
+        panels, shadows, cutovers = {10_000: 1}, {100_000: 1}, {2: 300}
+        validations, soak = 1, 3_000
     if asked.full:
         runs[HUGE] = panels[HUGE_PANEL] = 1
     if asked.rows:
         runs, calculations = dict.fromkeys(asked.rows, 1), dict.fromkeys(asked.rows, 5)
         panels, start_ups, real_runs = dict.fromkeys(asked.rows, 1), 1, 0
-        shadows = dict.fromkeys(asked.rows, 1)
+        shadows, cutovers = dict.fromkeys(asked.rows, 1), {2: 300}
+        validations, soak = 1, 300
     return Bench(
         folder=folder,
         tell=tell,
@@ -72,6 +89,9 @@ def planned(asked: argparse.Namespace, folder: Path) -> Bench:
         real_runs=real_runs,
         panels=panels,
         shadows=shadows,
+        cutovers=cutovers,
+        validations=validations,
+        soak=soak,
         datacompy=asked.datacompy,
     )
 

@@ -30,7 +30,9 @@ _SMALL = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What to measure: sizes and how often (rows, of panels and shadows loans → times), and where the work lies.
+    """What to measure: sizes and how often, and where the work lies.
+
+    Rows (of panels and shadows loans) → times; of cutovers tapes → loans in each. ``validations``, ``soak``: how often.
 
     ``datacompy``: a Python that has it (`bench/datacompy.txt`); empty: nothing is measured beside it.
     """
@@ -43,6 +45,9 @@ class Bench:
     real_runs: int = 3
     panels: dict[int, int] = field(default_factory=dict)
     shadows: dict[int, int] = field(default_factory=dict)
+    cutovers: dict[int, int] = field(default_factory=dict)
+    validations: int = 1
+    soak: int = 300
     datacompy: str = ""
 
     def tape(self, rows: int) -> Path:
