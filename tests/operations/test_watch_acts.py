@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.cut_over import start_cutover
 from abaco_loans.operations.watch_production import decide, tick
 from abaco_loans.operations.workspace import SETTINGS_FILE, open_workspace
-from abaco_loans.wiring import watch_tools
+from abaco_loans.wiring import queue_worker, watch_tools
 from tests.operations.cutover_desk import CutoverDesk
 from tests.operations.desk import NOON
 from tests.operations.watch_desk import CALM, Machine, WatchDesk
@@ -131,6 +132,11 @@ def test_after_a_real_cutover_production_is_watched_and_goes_back_by_itself(
     assert (watch.watch_id, watch.release, watch.baseline_release) == (record.cutover_id, "v2", "v1")
     assert {"kpi_latency_ms", "memory_mb"} <= watch.baseline.keys()
     assert all(Decimal(watch.baseline[name]) > 0 for name in ("kpi_latency_ms", "memory_mb"))
+    desk.arrive(4)
+    queue_worker(desk.workspace, {**os.environ, **desk.environment}, desk.said.append, desk.clock).work(until_idle=True)
+    with desk.records() as records:
+        (dark,) = records.shadow_reader.list(1)
+    assert (dark.baseline, dark.candidate, dark.status) == ("v2", "v1", "finished"), "v1 goes on in the dark"
     (job,) = desk.arrive(5)
     with desk.records() as records:
         waiting = records.production_reader.job(job)
