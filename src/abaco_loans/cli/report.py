@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from abaco_loans.cli import show
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_FORMATS = {"md": ("md",), "html": ("html",), "pdf": ("pdf",), "all": ("md", "html", "pdf")}
 
 
 @click.group()
@@ -42,3 +47,85 @@ def book(out: Path, panel_id: str | None, lender: str, workspace: Path | None, a
         show.print_json({"path": str(out), **document})
     else:
         click.echo(f"{document['title']}, as of {document['as_of']}: {out} (open it in a browser, or print it)")
+
+
+def _of_a_cutover(command: Command) -> Command:
+    """The options of every report of a cutover."""
+    for option in (
+        click.option(
+            "--format", "form", type=click.Choice([*_FORMATS]), help="What to write [default: Markdown and HTML]."
+        ),
+        click.option("--out", type=click.Path(path_type=Path), help="The folder [default: reports/cutover-ID]."),
+        click.option("--cutover", "cutover_id", help="Which cutover [default: the one under way, or the last]."),
+    ):
+        command = option(command)
+    return show.common(command)
+
+
+@report.command()
+@_of_a_cutover
+def handoff(**asked: Any) -> None:
+    """Write the handoff document for operations: what happened, checklist, alerts, escalation, rollback, commands."""
+    _write("handoff", **asked)
+
+
+@report.command()
+@_of_a_cutover
+def onepage(**asked: Any) -> None:
+    """Write one page for management: verdict, what changed, numbers before and after, open points."""
+    _write("onepage", **asked)
+
+
+@report.command()
+@_of_a_cutover
+def brief(**asked: Any) -> None:
+    """Write the brief for hour 8: what is asked, until when, what happens without an answer, the facts."""
+    _write("brief", **asked)
+
+
+@report.command()
+@_of_a_cutover
+def signoff(**asked: Any) -> None:
+    """Write the sign-off of hour 24: criteria met or not, and lines for the signatures."""
+    _write("signoff", **asked)
+
+
+@report.command()
+@_of_a_cutover
+def briefing(**asked: Any) -> None:
+    """Write the briefing before a cutover: plan, evidence, approvals, and blanks for what is agreed."""
+    _write("briefing", **asked)
+
+
+@report.command()
+@_of_a_cutover
+def retrospective(**asked: Any) -> None:
+    """Write the retrospective after a cutover: what happened, and blanks for what people say."""
+    _write("retrospective", **asked)
+
+
+def _write(
+    kind: str,
+    *,
+    cutover_id: str | None,
+    out: Path | None,
+    form: str | None,
+    workspace: Path | None,
+    as_json: bool,
+) -> None:
+    from abaco_loans import wiring
+    from abaco_loans.operations.cutover_facts import cutover_facts
+    from abaco_loans.operations.workspace import find_workspace
+    from abaco_loans.operations.write_report import report_folder, write_report
+
+    place = find_workspace(workspace, os.environ)
+    facts = cutover_facts(wiring.report_tools(place, os.environ), cutover_id)
+    folder = out or report_folder(place, facts["cutover"]["id"])
+    files = write_report(kind, facts, folder, _FORMATS[form] if form else ("md", "html"))
+    if as_json:
+        show.print_json({"report": kind, "files": [str(path) for path in files], "facts": facts})
+        return
+    cutover = facts["cutover"]
+    click.echo(f"{kind} of {cutover['id']} ({cutover['from']} to {cutover['to']}, {facts['state'].replace('_', ' ')}):")
+    for path in files:
+        click.echo(f"  {show.plain(str(path))}")

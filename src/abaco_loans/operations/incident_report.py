@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -24,7 +21,8 @@ from typing import Any
 
 from abaco_loans.operations.carry_out import Told
 from abaco_loans.operations.workspace import Workspace
-from abaco_loans.outputs.publish import sync, world
+from abaco_loans.outputs.lines import append_line, printable
+from abaco_loans.outputs.publish import world, write_whole
 from abaco_loans.records.cutovers import StepRecord
 
 LOG_FOLDER = "logs"
@@ -49,17 +47,7 @@ def write_cutover_log(workspace: Workspace, log: Path | None, told: Told) -> Pat
         WorldError: ``OUT-1xx`` it cannot be written.
     """
     path = log or workspace.root / LOG_FOLDER / f"cutover_{told.at.astimezone(UTC):%Y%m%d_%H%M%S}.log"
-    data = f"{_line(told)}\n".encode()
-    with world(path):
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0) as stream:
-            size = stream.seek(0, os.SEEK_END)
-            if size and os.pread(stream.fileno(), 1, size - 1) != b"\n":
-                data = b"\n" + data
-            while data:
-                data = data[stream.write(data) :]
-            os.fsync(stream.fileno())
+    append_line(path, _line(told))
     return path
 
 
@@ -68,9 +56,9 @@ def _line(told: Told) -> str:
     seconds = "-" if told.seconds is None else f"{told.seconds:.3f}"
     said = (
         f"{_moment(told.at)} phase={phase.value} {phase.name.lower()} step={told.step.number}"
-        f" status={_printable(told.status)} seconds={seconds} {_printable(told.step.name)}"
+        f" status={printable(told.status)} seconds={seconds} {printable(told.step.name)}"
     )
-    return f"{said}: {_printable(told.words)}" if told.words else said
+    return f"{said}: {printable(told.words)}" if told.words else said
 
 
 # --- the incident report ------------------------------------------------------------------------------------
@@ -207,8 +195,9 @@ def write_incident(folder: Path, facts: IncidentFacts) -> Path:
     document = facts.as_dict()
     with world(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_whole(folder / INCIDENT_JSON, json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
-        _write_whole(folder / INCIDENT_MARKDOWN, _markdown(document))
+        text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+        write_whole(folder / INCIDENT_JSON, text.encode())
+        write_whole(folder / INCIDENT_MARKDOWN, _markdown(document).encode())
     return folder / INCIDENT_MARKDOWN
 
 
@@ -295,28 +284,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _text(value: object) -> str:
     """Text as Markdown shows it as it is, on one line."""
-    return "unknown" if value is None else _MARKUP.sub(r"\\\1", _printable(str(value)))
-
-
-def _printable(text: str) -> str:
-    """Nothing that a terminal acts on, and no line end."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return "unknown" if value is None else _MARKUP.sub(r"\\\1", printable(str(value)))
 
 
 def _moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A file that is there whole, on the disk, readable by its owner only; or the old one is."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    sync(path.parent)

@@ -35,7 +35,7 @@ from abaco_loans.operations.write_sample import BUCKETED_FILE, write_sample
 from abaco_loans.records.production import Job
 from abaco_loans.releases.approval import Role
 from abaco_loans.releases.judgement import Outcome
-from abaco_loans.releases.plan import StepKind
+from abaco_loans.releases.plan import Phase, StepKind
 from abaco_loans.releases.release import Release
 from abaco_loans.sample import SampleSpec
 from abaco_loans.watch.check import Report
@@ -53,14 +53,7 @@ _SAMPLES = 10
 _GROWTH_MAX = 5
 _FAILED_AT = Decimal(2)
 _FREQUENCY = "8"
-PHASES = (
-    "0: pre-cutover validation",
-    "1: backup and snapshots",
-    "2: staging validation",
-    "3: graceful shutdown",
-    "4: activation",
-    "5: post-cutover validation",
-)
+PHASES = tuple(f"{phase.value}: {phase.words}" for phase in Phase if phase is not Phase.WAY_BACK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

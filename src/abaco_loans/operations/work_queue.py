@@ -312,8 +312,7 @@ def _tells_of_the_tape(error: AbacoError) -> bool:
 def production_document(reader: ProductionReader) -> dict[str, Any]:
     """How production stands, JSON-ready: active release, who holds it, counts, what is at work, what failed."""
     pointer: Pointer = reader.pointer()
-    queued = reader.jobs("queued", limit=10_000)
-    oldest = min((job.submitted_at for job in queued), default=None)
+    oldest = reader.oldest_queued()
     return {
         "active_release": pointer.active or None,
         "previous_release": pointer.previous or None,
@@ -321,7 +320,7 @@ def production_document(reader: ProductionReader) -> dict[str, Any]:
         "held_by": pointer.held_by or None,
         "changed_at": pointer.changed_at.isoformat() if pointer.changed_at else None,
         "counts": dict(reader.counts()),
-        "oldest_queued_at": oldest.isoformat() if oldest else None,
+        "oldest_queued_at": oldest.submitted_at.isoformat() if oldest else None,
         "at_work": [job_document(job) for job in reader.jobs("leased", limit=1000)],
         "failed": [job_document(job) for job in reader.jobs("failed", limit=10)],
     }

@@ -51,7 +51,32 @@ class Folded:
     opened: bool = False
 
 
-Part: TypeAlias = "Note | Absent | Heading | Folded | Table | Figure"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A list; ``numbered`` where the order counts."""
+
+    items: Sequence[str]
+    numbered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """Commands to copy, a line each."""
+
+    lines: Sequence[str]
+
+
+Part: TypeAlias = "Note | Absent | Heading | Listed | Commands | Folded | Table | Figure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A term with what is said of it; ``codes`` are digests with their names."""
+
+    term: str
+    text: str
+    note: str = ""
+    codes: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +89,13 @@ class Section:
     parts: Sequence[Part]
 
 
-def need_packages(what: str, where: str) -> None:
+def need_packages(what: str, where: str, names: Sequence[str] = _NEEDED) -> None:
     """Check that the packages are there which pages are made with.
 
     Raises:
         WorldError: ``OUT-110`` one is missing.
     """
-    for name in _NEEDED:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from abaco_loans.outputs.layout import Fact
 from abaco_loans.outputs.numbers import THIN, brief
 from abaco_loans.outputs.shadow_bridge import names_loans
 from abaco_loans.outputs.shadow_words import (
@@ -28,16 +29,6 @@ _MEANS = {
     "dry fail": "The candidate would be stopped.",
     "inconclusive": "There is not enough to judge the candidate by, and that is no pass.",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A term with what is said of it; ``codes`` are digests with their names."""
-
-    term: str
-    text: str
-    note: str = ""
-    codes: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
