@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def factoring_dir() -> Path:
     if IN_CI:
         pytest.fail(text)
     pytest.skip(text)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The checker that comes with Prometheus. Debian, Ubuntu: ``apt install prometheus``."""
+    found = shutil.which("promtool")
+    if found is None:
+        text = "promtool is not here: apt install prometheus"
+        if IN_CI:
+            pytest.fail(text)
+        pytest.skip(text)
+    return found
 
 
 @pytest.fixture(scope="session")

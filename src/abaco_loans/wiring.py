@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -348,39 +349,37 @@ def watch_tools(
     from abaco_loans.operations.watch_resources import usage
 
     now = clock or SystemClock()
+    opened, anchor = partial(open_records, workspace, now), partial(write_anchor, workspace, now)
 
-    def alert(outcome: TickOutcome) -> None:
-        from abaco_loans.operations.alert_production import alert_production
+    def follow(outcome: TickOutcome) -> None:
+        from abaco_loans.operations.follow_tick import follow_tick
 
-        alert_production(alert_tools(workspace, environment, tell, now, policy), outcome)
+        alerting = lambda chosen: alert_tools(workspace, environment, tell, now, chosen)  # noqa: E731
+        follow_tick(workspace, outcome, now, tell, alerting, policy)
+
+    def archive(cutover_id: str) -> Path:
+        from abaco_loans.operations.archive_watch import archive_watch
+
+        return archive_watch(cutover_id, report_tools(workspace, environment, now, policy), opened, anchor)
 
     def go_back(reason: str) -> str:
-        from abaco_loans.errors import WorldError
-        from abaco_loans.operations.cut_over import roll_back
+        from abaco_loans.operations.cut_over import roll_back_whole
 
-        given = cutover_tools(workspace, environment, lambda told: None, now)
-        record = roll_back(reason, "abaco watch", given)
-        if record.status != "completed":
-            raise WorldError(
-                f"rollback {record.cutover_id} is {record.status}",
-                code="WAT-107",
-                where="watch tick",
-                hint="`abaco cutover status` says what holds it; `abaco cutover resume` goes on",
-            )
-        return record.cutover_id
+        return roll_back_whole(reason, "abaco watch", cutover_tools(workspace, environment, lambda told: None, now))
 
     return WatchTools(
         workspace=workspace,
         clock=now,
-        open_records=lambda: open_records(workspace, now),
+        open_records=opened,
         validate=lambda release, baseline: validate_production(
             validate_tools(active_workspace(workspace, release), environment, lambda text: None, now), baseline
         ),
         usage=usage,
-        anchor=lambda: write_anchor(workspace, now),
+        anchor=anchor,
         tell=tell,
         go_back=go_back if workspace.settings.rollback == "automatic" else None,
-        alert=alert,
+        follow=follow,
+        archive=archive,
     )
 
 
@@ -432,7 +431,12 @@ def rehearse_tools(environment: Mapping[str, str]) -> RehearseTools:
     )
 
 
-def report_tools(workspace: Workspace, environment: Mapping[str, str], clock: Clock | None = None) -> ReportTools:
+def report_tools(
+    workspace: Workspace,
+    environment: Mapping[str, str],
+    clock: Clock | None = None,
+    policy: AlertPolicy | None = None,
+) -> ReportTools:
     """Everything the reports of a cutover need; they only read."""
     from abaco_loans.operations.alert_facts import ReportTools
     from abaco_loans.operations.alert_production import policy_of
@@ -441,5 +445,5 @@ def report_tools(workspace: Workspace, environment: Mapping[str, str], clock: Cl
     return ReportTools(
         watch=watch_tools(workspace, environment, lambda text: None, now),
         open_records=lambda: open_records(workspace, now),
-        policy=policy_of(workspace),
+        policy=policy or policy_of(workspace),
     )

@@ -109,12 +109,9 @@ def test_an_accept_header_that_is_not_understood(running: Running, accept: str) 
     assert "abaco_build_info" in said.text
 
 
-def test_promtool_finds_nothing_to_say(running: Running) -> None:
-    tool = shutil.which("promtool")
-    if tool is None:
-        pytest.skip("promtool is not here")
+def test_promtool_finds_nothing_to_say(running: Running, promtool: str) -> None:
     page = running.ask("/metrics").text
-    done = subprocess.run([tool, "check", "metrics"], input=page, capture_output=True, text=True, check=False)
+    done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 

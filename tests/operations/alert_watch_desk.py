@@ -35,7 +35,7 @@ class AlertWatchDesk(WatchDesk):
         def alert(outcome: TickOutcome) -> None:
             self.alerted(outcome)
 
-        return replace(super().tools(), alert=alert)
+        return replace(super().tools(), follow=alert)
 
     def alert_tools(self) -> AlertTools:
         """Real tools; what goes through a channel stands in ``sent``, with the channel's name."""
@@ -59,7 +59,7 @@ class AlertWatchDesk(WatchDesk):
     def at_quietly(self, hours: float) -> TickOutcome:
         """Tick so many hours after the cutover, without any alert."""
         self.clock.move_to(NOON + timedelta(hours=hours))
-        return tick(replace(super().tools(), alert=lambda outcome: None))
+        return tick(replace(super().tools(), follow=lambda outcome: None))
 
     def after(self, **time: float) -> TickOutcome:
         """Tick so much later."""

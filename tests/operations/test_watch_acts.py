@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from abaco_loans.account import account
-from abaco_loans.errors import UsageError, WorldError
+from abaco_loans.errors import ConfigError, UsageError, WorldError
 from abaco_loans.operations.cut_over import start_cutover
-from abaco_loans.operations.watch_production import decide, tick
+from abaco_loans.operations.watch_production import decide, sign_off, tick
 from abaco_loans.operations.workspace import SETTINGS_FILE, open_workspace
 from abaco_loans.wiring import queue_worker, watch_tools
 from tests.operations.cutover_desk import CutoverDesk
@@ -163,3 +167,43 @@ def test_production_is_validated_once_a_day_for_ever(desk: WatchDesk) -> None:
         assert outcome.done is None
         found.append(outcome.validated is not None)
     assert found == [True, False, True, False, True]
+
+
+# --- what follows ---
+
+
+def test_a_sign_off_is_archived(desk: WatchDesk) -> None:
+    """The real wiring: reports, and an evidence pack that its own verifier accepts, named in the ledger."""
+    people(desk, "ops", account())
+    desk.walk(0, 24)
+    made = watch_tools(desk.workspace, desk.environment, desk.said.append, desk.clock)
+    assert sign_off(replace(desk.tools(), archive=made.archive), "a calm day").decision == "sign_off"
+    path = desk.workspace.root / "archive" / "cutover-c1.zip"
+    with desk.records() as records:
+        event = records.last_event_of("watch.archived")
+    assert event is not None
+    assert event.payload["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    with zipfile.ZipFile(path) as pack:
+        assert {f"reports/cutover-c1/{kind}.md" for kind in ("handoff", "onepage", "signoff")} <= set(pack.namelist())
+        (desk.workspace.root / "verify_audit.py").write_bytes(pack.read("verify_audit.py"))
+    verified = subprocess.run(
+        [sys.executable, "-I", str(desk.workspace.root / "verify_audit.py"), str(path)],
+        capture_output=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_a_tick_is_logged_and_alerts_even_where_alerts_yml_is_broken(desk: WatchDesk) -> None:
+    (desk.workspace.root / "alerts.yml").write_text("channels: 7\n", encoding="utf-8")
+    made = watch_tools(desk.workspace, desk.environment, desk.said.append, desk.clock)
+    desk.machine = DRIFT
+    desk.clock.move_to(NOON + timedelta(hours=1))
+    with pytest.raises(ConfigError, match=r"alerts\.yml"):
+        tick(replace(desk.tools(), follow=made.follow))
+    assert any("ALERTS GO TO THE CONSOLE ONLY" in line for line in desk.said)
+    assert any("rollback_proposed" in line or "go back" in line for line in desk.said if "ALERTS GO" not in line)
+    with desk.records() as records:
+        assert "rollback_proposed" in {item.rule for item in records.alert_reader.open()}
+    log = (desk.workspace.root / "logs" / "watch_c1.log").read_text(encoding="utf-8")
+    assert log.count("\n") == 1 and "hour=1 mark=FAIL" in log

@@ -62,7 +62,7 @@ class Office:
         addresses = {f"{who.upper()}_URL": found.url(f"/{who}") for who, found in self.receivers.items()}
         given = alert_tools(self.desk.workspace, addresses, self.desk.said.append, self.desk.clock, self.policy)
         given = replace(given, open_records=self.desk.records)
-        return replace(self.desk.tools(), alert=lambda outcome: told(given, outcome))
+        return replace(self.desk.tools(), follow=lambda outcome: told(given, outcome))
 
     def at(self, hours: float) -> TickOutcome:
         """Tick so many hours after the cutover."""
@@ -150,7 +150,6 @@ FIGURES = [
     ("memory", measuring(memory_mb=Decimal(240)), "warning"),
     ("memory", measuring(memory_mb=Decimal(510)), "critical"),
     ("cpu", Machine(metrics=CALM, cpu_percent=Decimal(60)), "warning"),
-    ("audit_trail", measuring(audit_trail_events=4), "warning"),
     ("kpi_latency", measuring(kpi_latency_ms=None), "warning"),
 ]
 

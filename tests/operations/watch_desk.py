@@ -100,9 +100,16 @@ class WatchDesk(QueueDesk):
         assert self.worker().work_once() is not None
 
     def tools(self) -> WatchTools:
-        """Real tools; what takes seconds, or is this machine's mood, is said by `machine`."""
+        """Real tools; what takes seconds, or is this machine's mood, is said by `machine`. Nothing follows a tick."""
         made = watch_tools(self.workspace, self.environment, self.said.append, self.clock)
-        return replace(made, open_records=self.records, validate=self._validate, usage=self._usage)
+        return replace(
+            made,
+            open_records=self.records,
+            validate=self._validate,
+            usage=self._usage,
+            follow=lambda outcome: None,
+            archive=lambda cutover_id: None,
+        )
 
     def at(self, hours: float) -> TickOutcome:
         """Tick so many hours after the cutover."""

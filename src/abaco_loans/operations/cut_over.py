@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
-from abaco_loans.errors import UsageError
+from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.carry_out import Carrier, Told, carry_out, plan_record
 from abaco_loans.operations.cutover_hands import CutoverHands, Ground
 from abaco_loans.operations.plan_cutover import plan_rollback
@@ -70,6 +70,23 @@ def roll_back(reason: str, planner: str, given: CutoverTools) -> CutoverRecord:
     with given.tools.open_records() as records:
         record = plan_rollback(reason, planner, given.tools, records)
     return _carried(record.cutover_id, Event.START, given)
+
+
+def roll_back_whole(reason: str, planner: str, given: CutoverTools) -> str:
+    """Go back as `roll_back` does, with nobody there to go on with it; the id of the rollback.
+
+    Raises:
+        WorldError: ``WAT-107`` it did not come to its end.
+    """
+    record = roll_back(reason, planner, given)
+    if record.status != "completed":
+        raise WorldError(
+            f"rollback {record.cutover_id} is {record.status}",
+            code="WAT-107",
+            where="watch tick",
+            hint="`abaco cutover status` says what holds it; `abaco cutover resume` goes on",
+        )
+    return record.cutover_id
 
 
 def dry_run(cutover_id: str, given: CutoverTools) -> list[tuple[str, bool | None, str]]:

@@ -98,7 +98,8 @@ class WatchTools:
         tell: takes a line for people.
         who: the account that decides.
         go_back: rolls back for a reason, and gives the rollback's id; None: a rollback is proposed, not carried out.
-        alert: takes what a tick found, to raise and to send alerts.
+        follow: takes what a tick did, to log it and to alert people.
+        archive: archives the watch of a cutover that was signed off.
     """
 
     workspace: Workspace
@@ -110,7 +111,8 @@ class WatchTools:
     tell: Callable[[str], None] = lambda text: None
     who: str = field(default_factory=account)
     go_back: Callable[[str], str] | None = None
-    alert: Callable[[TickOutcome], None] = lambda outcome: None
+    follow: Callable[[TickOutcome], None] = lambda outcome: None
+    archive: Callable[[str], object] = lambda cutover_id: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,14 @@
-"""Who may make the decisions of a watch that trust the release: people of ``roles.yml``, in the role of operations."""
+"""Who may make the decisions of a watch that trust the release: people of ``roles.yml``, in the role of operations.
+
+As with approvals: whoever planned the cutover decides nothing of it, and a ``roles.yml`` that they can write verifies
+nobody. A rehearsal is decided by whoever rehearses.
+"""
 
 from __future__ import annotations
 
 import json
 
+from abaco_loans.errors import UsageError
 from abaco_loans.operations.plan_cutover import known_roles
 from abaco_loans.operations.watch_checkpoint import WatchRecords
 from abaco_loans.operations.workspace import Workspace
@@ -12,12 +17,23 @@ from abaco_loans.releases.approval import Role
 from abaco_loans.releases.plan import plan_of
 
 
-def why_not_trusted(workspace: Workspace, records: WatchRecords, watch: WatchRecord, who: str) -> str:
-    """Why an account may not decide what trusts the release; empty when it may.
+def refuse_strangers(workspace: Workspace, records: WatchRecords, watch: WatchRecord, who: str) -> None:
+    """Refuse an account that may not decide what trusts the release.
 
-    As with approvals: whoever planned the cutover decides nothing of it, and a ``roles.yml`` that they can write
-    verifies nobody. A rehearsal is decided by whoever rehearses.
+    Raises:
+        UsageError: ``WAT-106`` as said.
     """
+    if why := _why_not(workspace, records, watch, who):
+        raise UsageError(
+            f"this is not for {who} to decide: {why}",
+            code="WAT-106",
+            where="watch decide",
+            hint="somebody of operations decides, with an account of their own that stands in roles.yml",
+        )
+
+
+def _why_not(workspace: Workspace, records: WatchRecords, watch: WatchRecord, who: str) -> str:
+    """Why an account may not; empty when it may."""
     record = records.cutover_reader.get(watch.watch_id)
     if record is None:
         return f"cutover {watch.watch_id} is not recorded"

@@ -15,6 +15,7 @@ from typing import cast
 
 from abaco_loans.errors import AbacoError, InvariantError, NoAnswer, UsageError
 from abaco_loans.operations.steady_watch import validate_daily
+from abaco_loans.operations.tracing import span
 from abaco_loans.operations.watch_checkpoint import (
     WatchRecords,
     WatchTools,
@@ -22,7 +23,7 @@ from abaco_loans.operations.watch_checkpoint import (
     look_for_triggers,
     observe,
 )
-from abaco_loans.operations.watch_people import why_not_trusted
+from abaco_loans.operations.watch_people import refuse_strangers
 from abaco_loans.outputs.publish import world
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.watches import (
@@ -114,6 +115,7 @@ def standing_of(records: WatchRecords, watch: WatchRecord) -> Standing:
     )
 
 
+@span("abaco.tick")
 def tick(tools: WatchTools) -> TickOutcome:
     """Do what is due now, if anything; see the top of this file.
 
@@ -138,7 +140,7 @@ def tick(tools: WatchTools) -> TickOutcome:
         tools.anchor()
     outcome = _gone_back(tools, outcome)
     _tell(tools, outcome)
-    tools.alert(outcome)
+    tools.follow(outcome)
     return outcome
 
 
@@ -346,15 +348,12 @@ def decide(tools: WatchTools, hour: str, choice: str, reason: str) -> DecisionRe
                 hint=f"{point.default} is what can be decided; nothing was recorded",
                 details={"unmet": unmet},
             )
-        if chosen in point.trusting and (why := why_not_trusted(tools.workspace, records, watch, tools.who)):
-            raise UsageError(
-                f"{chosen} is not for {tools.who} to decide: {why}",
-                code="WAT-106",
-                where="watch decide",
-                hint="somebody of operations decides, with an account of their own that stands in roles.yml",
-            )
+        if chosen in point.trusting:
+            refuse_strangers(tools.workspace, records, watch, tools.who)
         made = _record(records, watch.watch_id, point, chosen, reason.strip(), by_default=False)
     tools.anchor()
+    if chosen is Choice.SIGN_OFF:
+        tools.archive(watch.watch_id)
     return made
 
 

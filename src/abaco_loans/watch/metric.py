@@ -101,7 +101,6 @@ AUDIT_EVENTS = Metric(
     text="audit events of a run",
     baseline="6 or more",
     target="present",
-    warning=Limit(value=Decimal(6)),
     critical=Limit(value=Decimal(0), reached=True),
     low_is_bad=True,
 )
