@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from abaco_loans.errors import ConfigError, UsageError, WorldError
-from abaco_loans.operations.alert_production import alert_production, policy_of, raise_alerts
+from abaco_loans.operations.alert_production import alert_production, due_notices, policy_of, raise_alerts
 from abaco_loans.operations.answer_alerts import (
     acknowledge,
     alert_document,
@@ -21,15 +21,17 @@ from abaco_loans.operations.answer_alerts import (
     silence,
     try_channels,
 )
+from abaco_loans.operations.deliver_alerts import message_of
 from abaco_loans.operations.production_facts import gather
 from abaco_loans.operations.watch_production import TickOutcome
 from abaco_loans.operations.workspace import ALERTS_FILE
 from abaco_loans.outputs.channels.base import Channel, ChannelError
 from abaco_loans.records.cutovers import NewCutover
 from abaco_loans.releases.trigger import Cause, Trigger
+from abaco_loans.watch.alert import Raise, Severity, Signal
 from abaco_loans.watch.alert_policy import AlertPolicy
 from abaco_loans.watch.check import Status
-from abaco_loans.watch.rules import Ended
+from abaco_loans.watch.rules import RULES, Ended
 from tests.operations.alert_watch_desk import AlertWatchDesk
 from tests.operations.desk import NOON
 from tests.operations.watch_desk import CALM, Machine
@@ -371,9 +373,9 @@ def test_an_answer(desk: AlertWatchDesk) -> None:
     with pytest.raises(UsageError, match=r"ALR-113.*by ana"):
         acknowledge(tools, found.alert_id, "again")
     desk.after(minutes=59)
-    assert desk.told() == ["raise engineering_lead"]
+    assert desk.told() == ["raise engineering_lead", "answer engineering_lead"]
     shown = alert_document(tools, found.alert_id)
-    assert [item["status"] for item in shown["deliveries"]] == ["sent"]
+    assert [item["status"] for item in shown["deliveries"]] == ["sent", "sent"]
     assert shown["meaning"] == "calculating KPIs takes too long"
 
 
@@ -426,3 +428,25 @@ def test_the_policy_of_a_workspace(desk: AlertWatchDesk) -> None:
         policy_of(desk.workspace)
     path.unlink()
     assert policy_of(desk.workspace) == AlertPolicy()
+
+
+def test_kpis_beyond_their_thresholds_at_once_are_one_message(desk: AlertWatchDesk) -> None:
+    """Each is an alert of its own; one message names them all, and silencing the first does not silence the others."""
+    kpis = (("risk.par_30", Severity.WARNING), ("risk.par_90", Severity.CRITICAL), ("risk.par_60", Severity.WARNING))
+    signals = (
+        Signal(rule="kpi_threshold", subject=kpi, severity=severity, words=f"{kpi} is 7 %") for kpi, severity in kpis
+    )
+    with desk.records() as records:
+        made = records.alert_writer.apply(
+            tuple(Raise(signal=item) for item in signals),
+            owners={name: rule.owner for name, rule in RULES.items()},
+            runbooks={name: rule.runbook for name, rule in RULES.items()},
+            now=desk.clock.now(),
+        )
+        due = due_notices(records.alert_reader, desk.policy, desk.clock.now())
+        assert [(item.alert_id, item.kind) for item in due] == [(made[1].alert_id, "raise")]
+        (queued,) = records.alert_writer.queue(due)
+        assert message_of(queued, records.alert_reader, desk.policy).others == ("risk.par_30", "risk.par_60")
+        records.alert_writer.silence(made[1].fingerprint, desk.clock.now() + timedelta(days=1), "known")
+        due = due_notices(records.alert_reader, desk.policy, desk.clock.now())
+        assert [(item.alert_id, item.kind) for item in due] == [(made[0].alert_id, "raise")]

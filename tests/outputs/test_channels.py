@@ -145,6 +145,7 @@ def test_a_proposal_to_roll_back_has_its_command_and_what_is_gone_has_none() -> 
         (NoticeKind.RAISE, "[CRITICAL]"),
         (NoticeKind.ESCALATE, "[CRITICAL, NOBODY ANSWERED]"),
         (NoticeKind.REMIND, "[STILL CRITICAL]"),
+        (NoticeKind.ANSWER, "[ACKNOWLEDGED]"),
         (NoticeKind.RESOLVE, "[RESOLVED]"),
     ],
 )

@@ -23,7 +23,7 @@ from abaco_loans.watch.alert import (
     changes,
 )
 from abaco_loans.watch.alert_policy import AlertPolicy, ConsoleTarget, QuietHours
-from abaco_loans.watch.escalation import notices, silence_of, silences
+from abaco_loans.watch.escalation import notices, silence_of, silenced
 from abaco_loans.watch.rules import inhibited
 from tests.watch.test_alert import NOON, alert, signal
 
@@ -109,7 +109,8 @@ def test_who_has_answered_ends_it() -> None:
     desk.at(0)
     desk.at(5)
     desk.alert = acknowledged(desk.alert, "ana", NOON)
-    assert [desk.at(minute) for minute in range(6, 60)] == [[]] * 54
+    assert desk.at(6) == ["answer engineering_lead", "answer data_operations"], "who was asked hears of it"
+    assert [desk.at(minute) for minute in range(7, 60)] == [[]] * 53
     desk.alert = replace(desk.alert, status=AlertStatus.RESOLVED)
     assert desk.at(60) == ["resolve engineering_lead", "resolve data_operations"]
     assert desk.at(61) == []
@@ -191,7 +192,7 @@ def test_a_silence_ends_by_a_later_word() -> None:
     shorter = silence(5, 20, alert())
     found = silence_of(alert().fingerprint, [shorter, first, other])
     assert found == shorter
-    assert [silences(found, NOON + minute * MINUTE) for minute in (4, 5, 19, 20)] == [False, True, True, False]
+    assert [silenced(found, NOON + minute * MINUTE) for minute in (4, 5, 19, 20)] == [False, True, True, False]
     assert silence_of("0" * 16, [first]) is None
 
 
@@ -335,11 +336,13 @@ def test_whatever_happens_nobody_is_told_twice_or_in_vain(
                 assert notice.key not in keys, "no notice twice for one key"
                 keys.add(notice.key)
                 assert notice.severity == item.severity
-                assert not silences(silence_of(item.fingerprint, house.silences), house.now), "silenced"
+                assert not silenced(silence_of(item.fingerprint, house.silences), house.now), "silenced"
                 if notice.severity is WARNING:
                     assert not quiet("21:00", "07:00", "Europe/Berlin").hold(house.now), "quiet hours"
                 if notice.kind is NoticeKind.RESOLVE:
                     assert not item.is_open
+                elif notice.kind is NoticeKind.ANSWER:
+                    assert item.status is AlertStatus.ACKNOWLEDGED
                 else:
                     assert item.status is AlertStatus.FIRING, "an acknowledged one never escalates"
                     assert not inhibited(item, house.alerts.values()), "one notice per cause"
@@ -351,7 +354,7 @@ def _everybody_was_told(house: House) -> None:
     """A critical alert that nothing holds back was told to its first step, at this very look."""
     for name, item in house.alerts.items():
         free = item.status is AlertStatus.FIRING and item.severity is CRITICAL
-        held = silences(silence_of(item.fingerprint, house.silences), house.now)
+        held = silenced(silence_of(item.fingerprint, house.silences), house.now)
         if free and not held and not inhibited(item, house.alerts.values()):
             told = {notice.channel for notice in house.queued[name] if notice.severity is CRITICAL}
             assert {"engineering_lead", "console"} <= told

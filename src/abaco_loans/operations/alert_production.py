@@ -22,8 +22,8 @@ from abaco_loans.outputs.channels.base import Channel
 from abaco_loans.records.alerts import AlertReader, AlertWriter, Delivery
 from abaco_loans.watch.alert import Alert, Notice, See, Silence, changes
 from abaco_loans.watch.alert_policy import AlertPolicy
-from abaco_loans.watch.escalation import notices, silence_of
-from abaco_loans.watch.rules import RULES, inhibited, signals
+from abaco_loans.watch.escalation import notices, silence_of, silenced
+from abaco_loans.watch.rules import RULES, group, inhibited, signals
 
 _RECENT = 1_000
 # That an alert is over may still have to be told, after a silence or quiet hours; after so long it is old news.
@@ -101,7 +101,7 @@ def raise_alerts(tools: AlertTools, outcome: TickOutcome | None = None) -> Raise
         owners = {rule: tools.policy.owner(rule) for rule in RULES}
         runbooks = {name: rule.runbook for name, rule in RULES.items()}
         after = records.alert_writer.apply(made, owners=owners, runbooks=runbooks, now=now)
-        queued = records.alert_writer.queue(_due(records.alert_reader, tools.policy, now))
+        queued = records.alert_writer.queue(due_notices(records.alert_reader, tools.policy, now))
     changed = tuple(alert for alert, change in zip(after, made, strict=True) if not isinstance(change, See))
     if changed or queued:
         tools.anchor()
@@ -129,9 +129,10 @@ def policy_of(workspace: Workspace) -> AlertPolicy:
     return read_alerts(parse(text, name=ALERTS_FILE))
 
 
-def _due(reader: AlertReader, policy: AlertPolicy, now: datetime) -> list[Notice]:
+def due_notices(reader: AlertReader, policy: AlertPolicy, now: datetime) -> list[Notice]:
     """Every notice that has to be queued now."""
     open_alerts, silences = reader.open(), reader.silences()
+    heard = [item for item in open_alerts if not silenced(silence_of(item.fingerprint, silences), now)]
     found: list[Notice] = []
     for alert in (*open_alerts, *(item for item in reader.list(_RECENT) if not item.is_open)):
         silence = silence_of(alert.fingerprint, silences)
@@ -140,7 +141,7 @@ def _due(reader: AlertReader, policy: AlertPolicy, now: datetime) -> list[Notice
                 alert,
                 policy=policy,
                 silence=silence,
-                inhibited=inhibited(alert, open_alerts),
+                inhibited=inhibited(alert, open_alerts) or group(alert, heard)[0].alert_id != alert.alert_id,
                 queued={item.notice: item.queued_at for item in reader.deliveries(alert.alert_id)},
                 now=now,
             )

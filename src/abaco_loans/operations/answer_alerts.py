@@ -13,7 +13,7 @@ from abaco_loans.outputs.channels.base import ChannelError, Message, send_within
 from abaco_loans.records.alerts import AlertReader, Delivery
 from abaco_loans.watch.alert import Alert, AlertStatus, Notice, NoticeKind, Severity, Silence, fingerprint
 from abaco_loans.watch.alert_policy import PagerDutyTarget, WebhookTarget
-from abaco_loans.watch.escalation import silence_of, silences
+from abaco_loans.watch.escalation import silence_of, silenced
 from abaco_loans.watch.rules import RULES, inhibited
 
 _ALL = 10_000
@@ -195,7 +195,7 @@ def _check_reason(reason: str) -> None:
 
 def _alert(alert: Alert, open_alerts: Sequence[Alert], said: Sequence[Silence], now: datetime) -> dict[str, Any]:
     quiet = silence_of(alert.fingerprint, said)
-    held = quiet if quiet is not None and silences(quiet, now) else None
+    held = quiet if quiet is not None and silenced(quiet, now) else None
     return {
         "id": alert.alert_id,
         "fingerprint": alert.fingerprint,

@@ -19,7 +19,7 @@ from abaco_loans.errors import InvariantError
 from abaco_loans.outputs.channels.base import Channel, ChannelError, Link, Message, send_within
 from abaco_loans.records.alerts import AlertReader, AlertWriter, Delivery
 from abaco_loans.watch.alert_policy import AlertPolicy
-from abaco_loans.watch.rules import RULES
+from abaco_loans.watch.rules import RULES, group
 
 SEND_TIMEOUT_S = 30
 LEASE = timedelta(minutes=2)
@@ -105,6 +105,7 @@ def message_of(delivery: Delivery, records: AlertReader, policy: AlertPolicy, li
         at=delivery.queued_at,
         who=chain[step].who if step < len(chain) else "",
         meaning=rule.text if rule else "",
+        others=tuple(item.subject for item in group(alert, records.open()) if item.alert_id != alert.alert_id),
         links=links,
     )
 

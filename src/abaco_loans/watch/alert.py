@@ -164,7 +164,13 @@ class NoticeKind(StrEnum):
     RAISE = "raise"
     ESCALATE = "escalate"
     REMIND = "remind"
+    ANSWER = "answer"
     RESOLVE = "resolve"
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks somebody to look; the others tell those who were asked what came of it."""
+        return self in (NoticeKind.RAISE, NoticeKind.ESCALATE, NoticeKind.REMIND)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Whom an alert has to be told now. Pure: the same facts give the same notices, and none of them twice.
 
 Rules, in this order: what is silenced sends nothing; quiet hours hold back warnings, and nothing critical; what is
-resolved is told once to every channel that had heard of it; what was acknowledged asks nobody else; what follows from
-another alert waits for that one's end. Minutes without an answer count from when the first notice was queued: nobody
-is passed over for the time in which they were not asked.
+resolved, or acknowledged, is told once to every channel that had heard of it, and asks nobody else; what follows from
+another alert, or is told with others of its rule, waits for that one's end. Minutes without an answer count from when
+the first notice was queued: nobody is passed over for the time in which they were not asked.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ def notices(
         inhibited: whether it follows from another alert that is open.
         queued: notices of this alert that are queued already, sent or not, and when each was.
     """
-    if silences(silence, now) or (alert.severity is Severity.WARNING and _quiet(policy, now)):
+    if silenced(silence, now) or (alert.severity is Severity.WARNING and _quiet(policy, now)):
         return ()
     if alert.status is AlertStatus.RESOLVED:
-        found = _resolved(alert, policy, queued)
-    elif alert.status is AlertStatus.ACKNOWLEDGED or inhibited:
+        found = _told_again(NoticeKind.RESOLVE, alert, policy, queued)
+    elif alert.status is AlertStatus.ACKNOWLEDGED:
+        found = _told_again(NoticeKind.ANSWER, alert, policy, queued)
+    elif inhibited:
         return ()
     else:
         found = _firing(alert, policy, silence, queued, now)
     return tuple(notice for notice in dict.fromkeys(found) if notice not in queued)
 
 
-def silences(silence: Silence | None, now: datetime) -> bool:
+def silenced(silence: Silence | None, now: datetime) -> bool:
     """Whether the silence holds now."""
     return silence is not None and silence.at <= now < silence.until
 
@@ -58,15 +60,15 @@ def _quiet(policy: AlertPolicy, now: datetime) -> bool:
     return policy.quiet_hours is not None and policy.quiet_hours.hold(now)
 
 
-def _resolved(alert: Alert, policy: AlertPolicy, queued: Mapping[Notice, datetime]) -> list[Notice]:
-    """To every channel that was told, at the lowest step at which it was."""
-    told = sorted((item for item in queued if item.kind is not NoticeKind.RESOLVE), key=lambda item: item.step)
-    done = {item.channel for item in queued if item.kind is NoticeKind.RESOLVE}
+def _told_again(kind: NoticeKind, alert: Alert, policy: AlertPolicy, queued: Mapping[Notice, datetime]) -> list[Notice]:
+    """What came of it, once to every channel that was asked, at the lowest step at which it was."""
+    told = sorted((item for item in queued if item.kind.asks), key=lambda item: item.step)
+    done = {item.channel for item in queued if item.kind is kind and item.severity is alert.severity}
     steps: dict[str, int] = {}
     for item in told:
         steps.setdefault(item.channel, item.step)
     return [
-        Notice(alert_id=alert.alert_id, kind=NoticeKind.RESOLVE, severity=alert.severity, step=step, channel=channel)
+        Notice(alert_id=alert.alert_id, kind=kind, severity=alert.severity, step=step, channel=channel)
         for channel, step in steps.items()
         if channel in policy.channels and channel not in done
     ]

@@ -235,6 +235,12 @@ def inhibited(alert: Alert, open_alerts: Iterable[Alert]) -> bool:
     )
 
 
+def group(alert: Alert, open_alerts: Iterable[Alert]) -> tuple[Alert, ...]:
+    """The open alerts of one rule that one look found: they are told in one message, that of the first, the worst."""
+    mates = (other for other in open_alerts if (other.rule, other.first_seen) == (alert.rule, alert.first_seen))
+    return tuple(sorted(mates, key=lambda item: (-item.severity.rank, item.subject))) or (alert,)
+
+
 def _figures(facts: Facts) -> Found | None:
     if facts.figures is None:
         return None

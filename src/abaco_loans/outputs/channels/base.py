@@ -31,6 +31,7 @@ class Message:
         meaning: what the rule means, one sentence.
         source: what is watched, by a name that is not a machine's.
         links: beside the runbook that the alert names.
+        others: subjects of the same rule that are told with it.
     """
 
     alert: Alert
@@ -40,6 +41,7 @@ class Message:
     meaning: str = ""
     source: str = "abaco-loans"
     links: tuple[Link, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 class ChannelError(WorldError):

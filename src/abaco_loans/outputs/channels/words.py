@@ -35,6 +35,8 @@ def title(message: Message, longest: int = 250) -> str:
     match message.notice.kind:
         case NoticeKind.RESOLVE:
             mark = "RESOLVED"
+        case NoticeKind.ANSWER:
+            mark = "ACKNOWLEDGED"
         case NoticeKind.REMIND:
             mark = f"STILL {message.notice.severity.upper()}"
         case NoticeKind.ESCALATE:
@@ -47,7 +49,12 @@ def title(message: Message, longest: int = 250) -> str:
 def facts(message: Message) -> tuple[tuple[str, str], ...]:
     """Label and text of everything there is to say, in the order in which it is read."""
     alert = message.alert
-    found = [("What", plain(alert.words)), ("Since", since(message)), ("Means", plain(message.meaning))]
+    found = [
+        ("What", plain(alert.words)),
+        ("With it", plain(", ".join(message.others))),
+        ("Since", since(message)),
+        ("Means", plain(message.meaning)),
+    ]
     if message.notice.kind is NoticeKind.RESOLVE:
         found.append(("To do", "nothing: it is gone"))
     else:
