@@ -172,7 +172,7 @@ _RULES = (
     Rule(name="cpu", text="the processors are busy", owner=DATA_OPERATIONS),
     Rule(
         name="audit_trail",
-        text="the last run left too few events in the audit ledger",
+        text="the last run left no event in the audit ledger",
         owner=ENGINEERING_LEAD,
         inhibited_by=frozenset({_proposed(Cause.AUDIT_TRAIL)}),
     ),

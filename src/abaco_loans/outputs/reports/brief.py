@@ -8,7 +8,7 @@ from typing import Any
 
 from abaco_loans.outputs.layout import Absent, Commands, Fact, Listed, Note, Part, Section
 from abaco_loans.outputs.reports import parts
-from abaco_loans.outputs.reports.alert_parts import alert_parts
+from abaco_loans.outputs.reports.shared import alerts, numbers
 from abaco_loans.outputs.reports.sheet import Sheet
 from abaco_loans.outputs.reports.words import NOT_MEASURED, Facts, badge, counts, cover_facts, footer, moment
 
@@ -42,18 +42,8 @@ def brief(facts: Facts) -> Sheet:
                 lead=counts(upto(facts, _HOUR)) if facts["watch"] else "Production was not watched.",
                 parts=[*parts.checkpoint_parts(facts, until=_HOUR)],
             ),
-            Section(
-                name="kpis",
-                title="The numbers",
-                lead="Both releases on the same tape.",
-                parts=[*parts.kpi_parts(facts)],
-            ),
-            Section(
-                name="alerts",
-                title="Alerts",
-                lead="What fired since the cutover began.",
-                parts=[*alert_parts(facts)],
-            ),
+            numbers(facts),
+            alerts(facts),
         ],
         footer=footer(facts),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from abaco_loans.outputs.layout import Commands, Heading, Listed, Note, Part, Section
 from abaco_loans.outputs.reports import parts
 from abaco_loans.outputs.reports.alert_parts import alert_parts, escalation_parts, rollback_parts, rule_parts
+from abaco_loans.outputs.reports.shared import no_loss, numbers
 from abaco_loans.outputs.reports.sheet import Sheet
 from abaco_loans.outputs.reports.words import (
     Facts,
@@ -60,18 +61,8 @@ def _record(facts: Facts) -> list[Section]:
             lead="Phases in seconds, checkpoints by the hour since the cutover. Times are UTC.",
             parts=[*parts.phase_parts(facts), *parts.checkpoint_parts(facts), *parts.decision_parts(facts)],
         ),
-        Section(
-            name="kpis",
-            title="The numbers",
-            lead="Both releases on the same tape.",
-            parts=[*parts.kpi_parts(facts)],
-        ),
-        Section(
-            name="no-loss",
-            title="Is anything lost?",
-            lead="What the records say of every tape that was acknowledged.",
-            parts=[*parts.no_loss_parts(facts)],
-        ),
+        numbers(facts),
+        no_loss(facts),
     ]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from abaco_loans.outputs.layout import Note, Part, Section
 from abaco_loans.outputs.reports import parts
-from abaco_loans.outputs.reports.alert_parts import alert_parts
 from abaco_loans.outputs.reports.brief import asked_facts, asked_parts, point_at, standing, upto
+from abaco_loans.outputs.reports.shared import alerts, no_loss, numbers
 from abaco_loans.outputs.reports.sheet import Sheet
 from abaco_loans.outputs.reports.words import Facts, as_of, badge, counts, cover_facts, footer
 from abaco_loans.outputs.tables import Cell, Table, cell
@@ -46,24 +46,9 @@ def signoff(facts: Facts) -> Sheet:
                 lead=counts(upto(facts, hour)) if facts["watch"] else "Production was not watched.",
                 parts=[*parts.checkpoint_parts(facts, until=hour), *parts.decision_parts(facts)],
             ),
-            Section(
-                name="no-loss",
-                title="Is anything lost?",
-                lead="What the records say of every tape that was acknowledged.",
-                parts=[*parts.no_loss_parts(facts)],
-            ),
-            Section(
-                name="kpis",
-                title="The numbers",
-                lead="Both releases on the same tape.",
-                parts=[*parts.kpi_parts(facts)],
-            ),
-            Section(
-                name="alerts",
-                title="Alerts",
-                lead="What fired since the cutover began.",
-                parts=[*alert_parts(facts)],
-            ),
+            no_loss(facts),
+            numbers(facts),
+            alerts(facts),
             Section(
                 name="open", title="Open points", lead="What the records leave open.", parts=[*parts.open_parts(facts)]
             ),
