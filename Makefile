@@ -22,8 +22,8 @@ demo: $(STAMP) ## a workspace with a synthetic book, run and shown, in ./demo
 
 # Coverage makes a test two to three times as slow, so what walks many examples or starts processes goes without.
 test: $(STAMP) ## all tests, the quick ones with coverage
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (slow or hypothesis or sweep)" --cov --cov-report=term
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "(slow or hypothesis) and not sweep" --durations=15
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (slow or hypothesis or sweep)" --durations=25 --cov --cov-report=term
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "(slow or hypothesis) and not sweep" --durations=25
 
 check: test lint types imports wheel ## everything that CI checks
 

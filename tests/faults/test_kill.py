@@ -18,7 +18,7 @@ import pytest
 
 from tests.faults.harness import Bench, Done, environment, finished_runs, lines_of, write_tape
 
-SHARES = 4
+SHARES = 8
 Point = tuple[int, str, str]
 
 
