@@ -234,7 +234,7 @@ def test_the_shim_misses_no_call_that_the_kernel_sees(bench: Bench, shim: Path, 
 KEPT = ["release-v2.json", "settings.json", "statements.json"]
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_killed_while_it_keeps_what_it_read(bench: Bench, tmp_path: Path) -> None:
     """The cache is old, new or absent; the next run works, and keeps it."""
     at = 0

@@ -152,3 +152,13 @@ def test_memory_is_held_against_its_baseline_and_its_growth() -> None:
 
 def test_a_run_has_ten_seconds_for_every_hundred_thousand_rows() -> None:
     assert [run_budget_s(rows) for rows in (0, 100_000, 250_000)] == [10, 10, 25]
+
+
+def test_a_rise_is_judged_of_what_was_measured_like_the_baseline() -> None:
+    """The checkpoint's memory may be a worker's, the baseline's is the run's own."""
+    base = Decimal(100)
+    assert judged(MEMORY, Decimal(160), base, compared=Decimal(104)).status is Status.PASS
+    risen = judged(MEMORY, Decimal(160), base, compared=Decimal(106))
+    assert (risen.status, "106 is more than 5 % over 100" in risen.words) == (Status.WARN, True)
+    assert judged(MEMORY, Decimal(106), base).status is Status.WARN
+    assert judged(MEMORY, Decimal(501), base, compared=base).status is Status.FAIL

@@ -169,6 +169,7 @@ def observe(
         pipeline_status=_known(lambda: _pipeline(records, trail, now)),
         validation_status=report.status if report else Status.UNKNOWN,
         not_applicable=no_latency() if _without_latency(checks) else (),
+        compared={MEMORY.name: metrics.get(MEMORY.name)},
     )
     events = metrics.get(AUDIT_EVENTS.name)
     fired = triggers(_production(tools, records, trail, variances, now, None if events is None else int(events)))

@@ -6,22 +6,25 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from abaco_loans.clock import Clock
 from abaco_loans.records import ledger, ledger_table
-from abaco_loans.records.alert_table import SqlAlertReader, SqlAlertWriter
 from abaco_loans.records.anchors import AnchorSet
-from abaco_loans.records.cutover_table import SqlCutoverReader, SqlCutoverWriter
 from abaco_loans.records.database import Connection, Database, JournalMode, journal_mode_for
 from abaco_loans.records.ledger import Event, LedgerVerdict, NewEvent
 from abaco_loans.records.migrate import bring_up_to_date, stored_revision
 from abaco_loans.records.production_table import SqlProductionReader, SqlProductionWriter
 from abaco_loans.records.run_table import SqlRunReader, SqlRunWriter
-from abaco_loans.records.shadow_table import SqlShadowReader, SqlShadowWriter
-from abaco_loans.records.watch_table import SqlWatchReader, SqlWatchWriter
+
+if TYPE_CHECKING:
+    from abaco_loans.records.alert_table import SqlAlertReader, SqlAlertWriter
+    from abaco_loans.records.cutover_table import SqlCutoverReader, SqlCutoverWriter
+    from abaco_loans.records.shadow_table import SqlShadowReader, SqlShadowWriter
+    from abaco_loans.records.watch_table import SqlWatchReader, SqlWatchWriter
 
 __all__ = ["JournalMode", "Store", "StoreFacts", "journal_mode_for", "open_store"]
 
@@ -48,7 +51,7 @@ class Head:
 
 
 class Store:
-    """Open records. Use it as a context manager; not across a fork.
+    """Open records. Use it as a context manager; not across a fork. What a run does not need is made when asked for.
 
     Attributes:
         reader: reads runs (:class:`~abaco_loans.records.runs.RunReader`).
@@ -72,16 +75,64 @@ class Store:
         self._actor = actor
         self.reader = SqlRunReader(database)
         self.writer = SqlRunWriter(database, clock=clock, actor=actor)
-        self.shadow_reader = SqlShadowReader(database)
-        self.shadow_writer = SqlShadowWriter(database, clock=clock, actor=actor)
         self.production_reader = SqlProductionReader(database)
         self.production_writer = SqlProductionWriter(database, clock=clock, actor=actor)
-        self.cutover_reader = SqlCutoverReader(database)
-        self.cutover_writer = SqlCutoverWriter(database, clock=clock, actor=actor)
-        self.watch_reader = SqlWatchReader(database)
-        self.watch_writer = SqlWatchWriter(database, clock=clock, actor=actor)
-        self.alert_reader = SqlAlertReader(database)
-        self.alert_writer = SqlAlertWriter(database, clock=clock, actor=actor)
+
+    @cached_property
+    def shadow_reader(self) -> SqlShadowReader:
+        """See the class."""
+        from abaco_loans.records.shadow_table import SqlShadowReader
+
+        return SqlShadowReader(self._database)
+
+    @cached_property
+    def shadow_writer(self) -> SqlShadowWriter:
+        """See the class."""
+        from abaco_loans.records.shadow_table import SqlShadowWriter
+
+        return SqlShadowWriter(self._database, clock=self._clock, actor=self._actor)
+
+    @cached_property
+    def cutover_reader(self) -> SqlCutoverReader:
+        """See the class."""
+        from abaco_loans.records.cutover_table import SqlCutoverReader
+
+        return SqlCutoverReader(self._database)
+
+    @cached_property
+    def cutover_writer(self) -> SqlCutoverWriter:
+        """See the class."""
+        from abaco_loans.records.cutover_table import SqlCutoverWriter
+
+        return SqlCutoverWriter(self._database, clock=self._clock, actor=self._actor)
+
+    @cached_property
+    def watch_reader(self) -> SqlWatchReader:
+        """See the class."""
+        from abaco_loans.records.watch_table import SqlWatchReader
+
+        return SqlWatchReader(self._database)
+
+    @cached_property
+    def watch_writer(self) -> SqlWatchWriter:
+        """See the class."""
+        from abaco_loans.records.watch_table import SqlWatchWriter
+
+        return SqlWatchWriter(self._database, clock=self._clock, actor=self._actor)
+
+    @cached_property
+    def alert_reader(self) -> SqlAlertReader:
+        """See the class."""
+        from abaco_loans.records.alert_table import SqlAlertReader
+
+        return SqlAlertReader(self._database)
+
+    @cached_property
+    def alert_writer(self) -> SqlAlertWriter:
+        """See the class."""
+        from abaco_loans.records.alert_table import SqlAlertWriter
+
+        return SqlAlertWriter(self._database, clock=self._clock, actor=self._actor)
 
     def __enter__(self) -> Store:
         return self

@@ -6,7 +6,7 @@ A figure that could not be measured is None, and unknown; one that this release 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
@@ -30,6 +30,7 @@ class Figures:
         numbers: by name, the metrics of `watch.metric`.
         pipeline_status: ``running``, ``held`` (by a cutover) or ``stalled`` (tapes wait, and nobody takes them).
         not_applicable: names of figures that the release cannot have.
+        compared: of figures of which more was measured than the baseline has, the part that is like it.
     """
 
     at: datetime
@@ -37,6 +38,7 @@ class Figures:
     pipeline_status: str | None
     validation_status: Status
     not_applicable: Collection[str] = ()
+    compared: Mapping[str, Decimal | None] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, str | None]:
         """The nine figures, JSON-ready: numbers as exact text."""
@@ -75,6 +77,7 @@ def judged_figures(figures: Figures, earlier: Sequence[Before], baseline: Mappin
             baseline.get(name),
             growth_percent=growth if metric is MEMORY else None,
             lasting=metric is CPU and _beyond_critical(last_cpu),
+            compared=figures.compared.get(name),
         )
         for name, metric in METRICS.items()
     }

@@ -123,6 +123,7 @@ def judged(
     *,
     growth_percent: Decimal | None = None,
     lasting: bool = False,
+    compared: Decimal | None = None,
 ) -> Judged:
     """What a value means.
 
@@ -132,6 +133,7 @@ def judged(
         baseline: what was recorded before, in the same unit; None: nothing was, and no rise is judged.
         growth_percent: percent that it grew in an hour; None: not known, and no growth is judged.
         lasting: whether it has been so for a while; only then a `sustained` metric can be critical.
+        compared: what is held against the baseline, measured as that was; None: the value itself.
     """
     if value is None:
         return Judged(status=Status.UNKNOWN, words=f"{metric.text} could not be measured")
@@ -146,8 +148,10 @@ def judged(
         return Judged(status=Status.FAIL, words=f"{said}, growing by {growth_percent:,f} % an hour")
     if critical or warning:
         return Judged(status=Status.WARN, words=f"{said}; the target is {metric.target}")
-    if baseline and metric.rise_percent is not None and value > baseline * (1 + metric.rise_percent / 100):
-        return Judged(status=Status.WARN, words=f"{said}: more than {metric.rise_percent} % over {baseline:,f}")
+    like = value if compared is None else compared
+    if baseline and metric.rise_percent is not None and like > baseline * (1 + metric.rise_percent / 100):
+        words = f"{said}: {like:,f} is more than {metric.rise_percent} % over {baseline:,f}"
+        return Judged(status=Status.WARN, words=words)
     return Judged(status=Status.PASS, words=said)
 
 
