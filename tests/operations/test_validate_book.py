@@ -17,10 +17,13 @@ from abaco_loans.clock import FixedClock
 from abaco_loans.engines.base import Engine
 from abaco_loans.operations.check_freshness import check_freshness
 from abaco_loans.operations.check_roll_forward import check_roll_forward
+from abaco_loans.operations.run_release import run_release
+from abaco_loans.operations.run_tape import RunRequest
 from abaco_loans.operations.workspace import open_workspace
 from abaco_loans.operations.write_sample import write_sample
 from abaco_loans.sample.spec import SampleSpec
 from abaco_loans.watch.check import Status, SubCheck
+from abaco_loans.wiring import run_tools
 from tests.operations.desk import NOON, Desk, read_csv, worked_example, write_csv
 from tests.operations.programs import add_program
 from tests.operations.validate_desk import opened
@@ -113,6 +116,17 @@ def test_one_date_has_nothing_to_roll_forward_from(october: Desk, book: tuple[De
     assert rolled(october).status is Status.NOT_APPLICABLE
     october.run(book[1], as_of=NOVEMBER, definition="original")
     assert rolled(october).status is Status.NOT_APPLICABLE  # another definition is another book
+
+
+def test_what_a_program_ran_has_no_formulas_to_roll_forward(october: Desk, book: tuple[Desk, Path]) -> None:
+    """`v1` is a program that leaves clean tapes as `v2` does; only the two dates under `v2` make a panel."""
+    tools = run_tools(october.workspace, october.environment, october.said.append, october.clock)
+    for as_of in (OCTOBER, NOVEMBER):
+        request = RunRequest(path=book[1], as_of=as_of, release="v1")
+        assert run_release(request, tools, october.environment).rows is not None
+    assert rolled(october).status is Status.NOT_APPLICABLE
+    october.run(book[1], as_of=NOVEMBER, definition="investor")
+    assert rolled(october).status is Status.PASS
 
 
 class Leaking:

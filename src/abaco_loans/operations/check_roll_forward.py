@@ -11,6 +11,7 @@ from abaco_loans.operations.find_run import sound_folder
 from abaco_loans.operations.repeat_run import clean_tape
 from abaco_loans.operations.validation_desk import Desk
 from abaco_loans.records.runs import PANEL_PREFIX, RunReader, RunRecord
+from abaco_loans.releases.command_release import CommandRelease
 from abaco_loans.watch.check import Status, SubCheck
 
 NAME = "roll_forward"
@@ -30,9 +31,9 @@ def check_roll_forward(desk: Desk) -> SubCheck:
         InputError, WorldError: the clean tape is not what was published, or cannot be read.
     """
     with desk.given.tools.open_records() as records:
-        pair = _last_two(records.reader.list(limit=_RUNS_MAX))
+        pair = _last_two([run for run in records.reader.list(limit=_RUNS_MAX) if _is_book(run, desk)])
         if pair is None:
-            words = "no servicing book was run at two dates under one definition"
+            words = "no servicing book was run at two dates under one definition and by formulas"
             return SubCheck(name=NAME, status=Status.NOT_APPLICABLE, words=words)
         earlier, later = pair
         published = _outstanding(records.reader, earlier.run_id, earlier.as_of)
@@ -54,18 +55,23 @@ def check_roll_forward(desk: Desk) -> SubCheck:
     return _judged(earlier, later, panel.document["checks"], (published, now) if comparable else (now, now))
 
 
-def _last_two(runs: Sequence[RunRecord]) -> tuple[RunRecord, RunRecord] | None:
+def _last_two(books: Sequence[RunRecord]) -> tuple[RunRecord, RunRecord] | None:
     """The run at the latest date, and that at the date before it, under the same definition."""
-    books = sorted((run for run in runs if _is_book(run)), key=lambda run: (run.as_of, run.event_seq), reverse=True)
+    books = sorted(books, key=lambda run: (run.as_of, run.event_seq), reverse=True)
     before = (run for run in books if run.as_of < books[0].as_of and run.definition == books[0].definition)
     earlier = next(before, None)
     return None if earlier is None else (earlier, books[0])
 
 
-def _is_book(run: RunRecord) -> bool:
-    """A finished run of a servicing extract that left a clean tape: no panel, and no run of a program."""
+def _is_book(run: RunRecord, desk: Desk) -> bool:
+    """A finished run of a servicing extract that left a clean tape: no panel, and no run of a program.
+
+    A panel needs formulas, which a program does not have.
+    """
     is_run = run.status == "finished" and not run.run_id.startswith(PANEL_PREFIX)
-    return is_run and run.layout == _LAYOUT and run.rows is not None
+    if not is_run or run.layout != _LAYOUT or run.rows is None:
+        return False
+    return not isinstance(desk.release_of(run.release), CommandRelease)
 
 
 def _outstanding(reader: RunReader, run_id: str, as_of: date) -> Decimal | None:
