@@ -51,6 +51,30 @@ def test_help_names_every_command_and_imports_none(abaco: Abaco) -> None:
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("atexit.register(print, 'told')", "told"),
+        ("threading.Thread(target=lambda: (time.sleep(0.2), print('worked'))).start()", "worked"),
+    ],
+)
+def test_the_process_ends_at_once_and_tells_everybody_who_waits(before: str, told: str) -> None:
+    code = f"import atexit, sys, threading, time; {before}; sys.argv = ['abaco', '--version', *sys.argv[1:]]\n"
+    code += "from abaco_loans.cli import run; run()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.splitlines()[1:], ended.stderr) == (0, [told], "")
+
+
+def test_the_process_ends_with_its_code_and_survives_a_reader_that_left() -> None:
+    command = [sys.executable, "-m", "abaco_loans"]
+    assert subprocess.run([*command, "nothing"], stderr=subprocess.DEVNULL, check=False).returncode == 2
+    with subprocess.Popen([*command, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert b"Traceback" not in child.stderr.read()
+    assert child.returncode != 0
+
+
 def test_the_demo_makes_a_workspace_that_answers(abaco: Abaco, demo_folder: Path) -> None:
     listed = abaco("runs", "list", "-w", demo_folder, "--json").document
     assert [item["layout"] for item in listed] == ["bucketed", "snapshot", "servicing"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
+import os
 import sys
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 import click
 
@@ -69,7 +72,7 @@ def cli() -> None:
     """
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code: 0 done, 1 "no", 2 usage, 3 bad input, 4 the world failed."""
     # The collector finds nothing in a short command, and looks at every import: 0.1 s.
     gc.disable()
@@ -89,6 +92,25 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         gc.enable()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run() -> NoReturn:
+    """`main` as a process of its own, that ends at once, as mypy's does: to free everything takes 0.05 s.
+
+    What wants to be told of the end (`atexit`) is told. While a thread still works, the end is the usual one.
+    """
+    try:
+        main()
+    except SystemExit as leave:
+        if threading.active_count() > 1:
+            raise
+        atexit._run_exitfuncs()
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except OSError:
+            raise leave from None  # nobody reads any more: the interpreter has its ways
+        os._exit(leave.code if isinstance(leave.code, int) else 1)
 
 
 def _tell(error: AbacoError, arguments: list[str]) -> None:
