@@ -13,14 +13,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from sqlglot import exp
-
 from abaco_loans.kpi.catalogue import Grain
 from abaco_loans.kpi.compiler import Compiled, answers
 from abaco_loans.kpi.evaluate import Prices
 from abaco_loans.kpi.formula import Component
 from abaco_loans.tape.calculation import UNPRICED, is_money
 from abaco_loans.tape.template import number_node
+from abaco_loans.tape.tree import exp
 
 WHOLE = "total_receivable_usd"
 KEY, MAYBE = "bound_key", "bound_maybe"

@@ -12,8 +12,6 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InputError
 from abaco_loans.operations.judge_rows import Warned
@@ -29,7 +27,7 @@ from abaco_loans.tape.panel import FACTS, LOANS, panel_steps
 from abaco_loans.tape.servicing import RATES, RELATIONS
 from abaco_loans.tape.snapshot import snapshot_facts
 from abaco_loans.tape.template import date_node, filled, number_node
-from abaco_loans.tape.tree import created, later
+from abaco_loans.tape.tree import created, exp, later
 
 # Rows of the panel that one part may have; so a million loans at 36 dates peak at 0.8 GB (bench/panel.py).
 ROWS_A_PART = 1_500_000

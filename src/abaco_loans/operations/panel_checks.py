@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.kpi.result import text_of
 from abaco_loans.outputs.cells import safe_text
@@ -23,7 +21,7 @@ from abaco_loans.portfolio.roll_forward import (
 )
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import filled
-from abaco_loans.tape.tree import later
+from abaco_loans.tape.tree import exp, later
 
 LISTED_MAX = 10_000
 COLUMNS = ("code", "text", "loan_id", "as_of", "currency", "amount", "amount_reporting")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import UsageError
 from abaco_loans.kpi.compiler import compile_catalogue
@@ -21,7 +19,7 @@ from abaco_loans.portfolio.panel import PANEL
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.calculation import TABLE, Calculation, dimensions_of, snapshot_calculation
 from abaco_loans.tape.template import date_node
-from abaco_loans.tape.tree import created, later
+from abaco_loans.tape.tree import created, exp, later
 
 _ALL = "calculations"
 # Rows of the calculation tables that are made at once: some 400 MB of the engine's memory.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.kpi.bounds import KEY, MAYBE, Faults, priceable, prices, prices_query
 from abaco_loans.kpi.compiler import Compiled
@@ -16,6 +14,7 @@ from abaco_loans.operations.read_tape import ReadTape
 from abaco_loans.tape.calculation import BY_DAYS, UNPRICED, Calculation, at_risk_sources, snapshot_sources
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import date_node, number_node
+from abaco_loans.tape.tree import exp
 
 _ROWS, _MARKS, _PRICED = "refused_rows", "refused_marks", "refused_calculation"
 _DATE = "measurement_date"

@@ -19,8 +19,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.kpi.result import KpiResult, text_of
@@ -42,7 +40,7 @@ from abaco_loans.portfolio.panel import PANEL
 from abaco_loans.records.locks import exclusive
 from abaco_loans.records.runs import PANEL_PREFIX, RunRecord
 from abaco_loans.releases.release import Release, run_identity
-from abaco_loans.tape.tree import later
+from abaco_loans.tape.tree import exp, later
 
 DOCUMENT, FACTS_FILE, LOANS_FILE = "panel.json", "panel_facts.parquet", "panel_loans.parquet"
 SERIES_COLUMNS = (*("kpi_id", "segment", "segment_value", "as_of", "value", "value_exact", "unit", "status", "reason"),)

@@ -13,8 +13,6 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InputError, UsageError
 from abaco_loans.operations.judge_rows import Warned
@@ -22,6 +20,7 @@ from abaco_loans.operations.read_tape import ReadTape, load_tape, stage_tape
 from abaco_loans.operations.tools import Tools
 from abaco_loans.releases.release import Release
 from abaco_loans.tape.template import filled
+from abaco_loans.tape.tree import exp
 
 SERIES, ISSUES = "series_rows", "issues_tape"
 

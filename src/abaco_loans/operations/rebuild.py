@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InputError
 from abaco_loans.operations.judge_rows import Warned
@@ -17,7 +15,7 @@ from abaco_loans.tape import servicing
 from abaco_loans.tape.definition import Definition, DpdMethod
 from abaco_loans.tape.panel import FACTS, LOANS, panel_steps
 from abaco_loans.tape.template import date_node, filled
-from abaco_loans.tape.tree import created, later
+from abaco_loans.tape.tree import created, exp, later
 
 SERVICING_CHECKS: tuple[tuple[str, str, str], ...] = (
     (

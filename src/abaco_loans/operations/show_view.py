@@ -10,8 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlglot import exp
-
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import UsageError
 from abaco_loans.kpi.suppression import Place, suppressed_cells
@@ -29,6 +27,7 @@ from abaco_loans.records.runs import PANEL_PREFIX, RunReader, RunRecord
 from abaco_loans.tape.definition import restored
 from abaco_loans.tape.panel import FACTS, LOANS
 from abaco_loans.tape.template import filled
+from abaco_loans.tape.tree import exp
 
 SUPPRESSED = "left out: cells with fewer than 3 customers, or that would give such a cell away"
 UNPRICED = "rows without amounts: a loan's currency has no rate, so they are not computable"

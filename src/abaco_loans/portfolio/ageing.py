@@ -10,12 +10,11 @@ from collections import defaultdict
 from datetime import date
 from decimal import Decimal
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.columns import REPAID, WRITTEN_OFF
 from abaco_loans.portfolio.states import UNCOUNTED, order
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, exact, keyed, percent, segment_node
 from abaco_loans.tape.template import filled
+from abaco_loans.tape.tree import exp
 
 _QUERY = """
 SELECT segment, as_of, state, COUNT(*), SUM(outstanding), SUM(written_off)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.policy import BorrowingBase, EligibilityRule, RuleKind
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, exact
 from abaco_loans.tape.template import date_node, expression, filled, number_node
+from abaco_loans.tape.tree import exp
 
 ALWAYS = ("written off or repaid", "no rate to reporting currency")
 ELIGIBLE = -1

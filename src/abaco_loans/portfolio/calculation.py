@@ -12,13 +12,11 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from sqlglot import exp
-
 from abaco_loans.tape.calculation import DIMENSIONS, Calculation, finished, month_end_before
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.memory import remembered
 from abaco_loans.tape.template import date_node, filled
-from abaco_loans.tape.tree import later
+from abaco_loans.tape.tree import exp, later
 
 _PERIOD = (
     "opening_outstanding_usd",

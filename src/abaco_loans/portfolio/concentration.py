@@ -7,10 +7,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, exact, keyed, percent, ratio, segment_node
 from abaco_loans.tape.template import date_node, filled, number_node
+from abaco_loans.tape.tree import exp
 
 DIMENSIONS = ("customer_id", "product", "region", "facility", "company")
 TOP = (1, 5, 10, 20)

@@ -7,11 +7,10 @@ outstanding principal at t0. A loan counts for its segment at t0; one without a 
 
 from __future__ import annotations
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.columns import REPAID
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, keyed, percent, segment_node
 from abaco_loans.tape.template import date_node, filled
+from abaco_loans.tape.tree import exp
 
 _QUERY = """
 WITH periods AS (SELECT UNNEST(:starts) AS start, UNNEST(:ends) AS until),

@@ -14,8 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.columns import (
     ATTRIBUTES,
     CURRENCY_EFFECT,
@@ -27,6 +25,7 @@ from abaco_loans.portfolio.columns import (
 )
 from abaco_loans.tape.definition import Definition, Restructured
 from abaco_loans.tape.template import date_node, expression, number_node
+from abaco_loans.tape.tree import exp
 
 PANEL = "panel"
 

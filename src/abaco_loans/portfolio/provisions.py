@@ -13,11 +13,10 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.policy import StageRisk
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, keyed, percent, ratio, segment_node
 from abaco_loans.tape.template import filled, number_node
+from abaco_loans.tape.tree import exp
 
 NOT_STAGED = "not staged"
 # Holds amounts of 38 digits times shares of 28 without rounding, so that the order of rows does not matter.

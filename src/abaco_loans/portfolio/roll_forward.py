@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.columns import CURRENCY_EFFECT
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, keyed, segment_node
 from abaco_loans.tape.definition import Definition, DpdMethod
 from abaco_loans.tape.template import expression, filled, number_node
+from abaco_loans.tape.tree import exp
 
 # line → (column of the panel, sign in the identity)
 LINES: dict[str, tuple[str, int]] = {

@@ -18,13 +18,12 @@ from datetime import date
 from decimal import Decimal
 from itertools import pairwise
 
-from sqlglot import exp
-
 from abaco_loans.portfolio.columns import MISSING, REPAID
 from abaco_loans.portfolio.interval import wilson
 from abaco_loans.portfolio.states import UNCOUNTED, order
 from abaco_loans.portfolio.view import Asked, Column, Unit, Value, View, exact, keyed, percent, segment_node
 from abaco_loans.tape.template import date_node, filled
+from abaco_loans.tape.tree import exp
 
 _HELD = """
 SELECT loan_id, as_of, :segment AS segment, COALESCE(state, :uncounted) AS state,

@@ -14,9 +14,8 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlglot import exp
-
 from abaco_loans.tape.definition import Definition
+from abaco_loans.tape.tree import exp
 
 if TYPE_CHECKING:  # it reads what people write, and so needs pydantic
     from abaco_loans.portfolio.policy import Policy

@@ -5,10 +5,9 @@ The texts read ``moves``, ``owed_then``, ``unpaid``, ``dates`` and the aliases o
 
 from __future__ import annotations
 
-from sqlglot import exp
-
 from abaco_loans.tape.definition import Definition, DpdMethod
 from abaco_loans.tape.template import expression, filled, number_node
+from abaco_loans.tape.tree import exp
 
 # What a method needs beside the oldest unpaid due date: a relation with a row a loan and date, as `method`.
 _NOTHING_MORE = "SELECT loan_id, as_of FROM standing WHERE FALSE"

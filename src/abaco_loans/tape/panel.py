@@ -18,12 +18,10 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 
-from sqlglot import exp
-
 from abaco_loans.tape.definition import Cover, Definition, WriteOff
 from abaco_loans.tape.dpd_method import days_past_due
 from abaco_loans.tape.template import date_node, expression, filled, number_node
-from abaco_loans.tape.tree import later
+from abaco_loans.tape.tree import exp, later
 
 RUNNING, OWED, LATE, EVENTS = "servicing_running", "servicing_owed", "servicing_late", "servicing_events"
 STANDING, CHANCES, UNPAID, HELD = "servicing_standing", "servicing_chances", "servicing_unpaid", "servicing_held"

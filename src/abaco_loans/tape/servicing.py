@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlglot import exp
-
 from abaco_loans.tape.template import with_columns
+from abaco_loans.tape.tree import exp
 
 _MONEY = "DECIMAL(18,4)"
 _ZERO = exp.Literal.number(0)

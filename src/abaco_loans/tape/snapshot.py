@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from sqlglot import exp
-
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.panel import period_starts
 from abaco_loans.tape.template import date_node, filled, number_node, with_columns
+from abaco_loans.tape.tree import exp
 
 STATE = {
     "loan_id": "VARCHAR",
