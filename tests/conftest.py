@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
+
+from abaco_loans.clock import SystemClock
+from abaco_loans.records import migrate
+from abaco_loans.records.migrations import HEAD
+from abaco_loans.records.store import Store, open_store
+from abaco_loans.tape.memory import Memory, remembered, using
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -30,6 +39,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(room) for room in SLOW_ROOMS):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector leaves alone what was collected, which stays to the end, and looks less often: it took a
+    tenth of the time of the tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+
+
+def pytest_unconfigure() -> None:
+    """At the end it looks at everything."""
+    gc.unfreeze()
+
+
+@cache
+def _schema() -> dict[str, object]:
+    """A memory that knows what Alembic makes of a new SQLite file, and nothing else."""
+    memory = Memory({})
+    with using(memory):
+        remembered(migrate.new_schema, HEAD)
+    return memory.entries()
+
+
+@pytest.fixture(autouse=True)
+def schema_made_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """New SQLite records get the schema that Alembic made once in this process, as those of a workspace do that
+    remembers it; `tests/records/test_migrations.py` holds that both are the same.
+    """
+    with using(Memory(_schema())) if "no_memory" not in request.fixturenames else nullcontext():
+        yield
+
+
+@pytest.fixture
+def no_memory() -> None:
+    """For tests in which nothing may be remembered, nor a schema: `schema_made_once` keeps away."""
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +136,24 @@ def postgres_url() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+@pytest.fixture
+def clean() -> Callable[[Store], None]:
+    """Drops all tables, from a server that other tests use next."""
+    from abaco_loans.records.schema import metadata
+
+    def drop(store: Store) -> None:
+        with store._database.write() as connection:
+            for name in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
+                connection.rows(f"DROP TABLE {name}")
+
+    return drop
+
+
+@pytest.fixture
+def server_url(postgres_url: str, clean: Callable[[Store], None]) -> Iterator[str]:
+    """The URL of records on a real PostgreSQL server, which are empty, and dropped in the end."""
+    yield postgres_url
+    with open_store(postgres_url, clock=SystemClock(), actor="ana") as left:
+        clean(left)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from abaco_loans.cli.rehearse import _print_end as print_end
 from tests.cli.conftest import Abaco
 
 FAKE = """#!/bin/sh
@@ -28,6 +29,19 @@ def test_a_rehearsal_that_fails_says_where_and_leaves_with_1(abaco: Abaco, tmp_p
     assert (document["active_release"], document["from"], document["checkpoints"]) == ("v1", "v1", [])
     active = abaco("worker", "status", "-w", place, "--json").document["active_release"]
     assert active in (None, "v2")
+
+
+def test_of_a_kept_copy_it_is_said_that_its_records_are_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else commands in the copy would write into the records that the environment names: production's."""
+    document = {"checkpoints": [], "verdict": "passed", "active_release": "v2", "kept": "there"}
+    monkeypatch.delenv("ABACO_RECORDS_URL", raising=False)
+    print_end(document)
+    assert "ABACO_RECORDS_URL" not in capsys.readouterr().out
+    monkeypatch.setenv("ABACO_RECORDS_URL", "postgresql://server/records")
+    print_end(document)
+    assert "unset ABACO_RECORDS_URL" in capsys.readouterr().out
 
 
 def test_the_active_release_is_not_retired(abaco: Abaco, tmp_path: Path) -> None:

@@ -240,9 +240,16 @@ class CutoverDesk(QueueDesk):
         self.clock.move_to(self.clock.now() + timedelta(**jump))
 
 
-def in_production(folder: Path) -> CutoverDesk:
-    """Production as it is before a cutover: v1 has served two tapes, and drill and shadow run have passed."""
+def in_production(folder: Path, *, records_url: str = "") -> CutoverDesk:
+    """Production as it is before a cutover: v1 has served two tapes, and drill and shadow run have passed.
+
+    Args:
+        records_url: where the environment says the records are; empty: in the workspace.
+    """
     desk = CutoverDesk(folder)
+    if records_url:
+        desk.environment["ABACO_RECORDS_URL"] = records_url
+        desk.reopen(records_url=records_url)
     desk.arrive(1, 2)
     desk.work()
     from tests.operations.shadow_desk import shadow

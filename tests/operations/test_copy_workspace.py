@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from abaco_loans.errors import ConfigError, UsageError, WorldError
+from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.copy_workspace import copied_workspace
 from abaco_loans.operations.find_run import sound_folder
 from abaco_loans.operations.run_shadow import ShadowRequest, run_shadow
@@ -20,8 +20,8 @@ from abaco_loans.operations.submit_tape import spooled_tape
 from abaco_loans.operations.workspace import Workspace, open_workspace
 from abaco_loans.outputs.publish import set_aside, sweep_orphans
 from abaco_loans.records.anchors import read_anchors
-from abaco_loans.records.store import open_store
-from abaco_loans.wiring import run_tools, side_worker
+from abaco_loans.records.ledger import NewEvent
+from abaco_loans.wiring import run_tools, side_worker, write_anchor
 from tests.faults.harness import tree_of
 from tests.operations.queue_desk import QueueDesk
 from tests.operations.served_desk import desk_at, own_desk, served_desk
@@ -228,8 +228,36 @@ def test_links_are_not_followed(desk: QueueDesk, tmp_path: Path) -> None:
     assert caught.value.code == "CUT-203"
 
 
-def test_records_on_a_server_are_refused(desk: QueueDesk, tmp_path: Path, postgres_url: str) -> None:
-    with open_store(postgres_url, clock=desk.clock, actor="ana") as store, pytest.raises(ConfigError) as caught:
-        copied_workspace(desk.workspace, tmp_path / "copy", store)
-    assert caught.value.code == "CUT-211"
-    assert not (tmp_path / "copy").exists()
+def test_records_on_a_server_are_in_the_copy_in_sqlite(desk: QueueDesk, tmp_path: Path, server_url: str) -> None:
+    (desk.workspace.root / "records" / "abaco.db").unlink()
+    shutil.rmtree(desk.workspace.anchors)
+    desk.reopen(records_url=server_url)
+    with desk.records() as records:
+        records.production_writer.ensure("v1")
+    desk.submit(desk.tape("three.csv", amount=3000))
+    write_anchor(desk.workspace, desk.clock)
+    other = desk_at(desk, copied(desk, tmp_path / "copy"))
+    assert other.workspace.settings.records_url == ""
+    assert (other.pointer(), other.jobs()) == (desk.pointer(), desk.jobs())
+    work(other)
+    with desk.records() as records, other.records() as theirs:
+        assert theirs.facts().backend == "sqlite"
+        assert theirs.verify(read_anchors(other.workspace.anchors)).ok
+        assert theirs.faults() == ()
+        assert theirs.head().count > records.head().count
+    assert [job.status for job in desk.jobs()] == ["queued"]
+
+
+def test_no_anchor_speaks_of_what_the_copy_has_not(desk: QueueDesk, tmp_path: Path) -> None:
+    """Production goes on while it is copied, and signs how far it has come."""
+
+    class Meanwhile:
+        def copy_to(self, path: Path) -> None:
+            with desk.records() as records:
+                records.copy_to(path)
+                records.append([NewEvent(action="noted", subject="s", payload={})])
+            write_anchor(desk.workspace, desk.clock)
+
+    copy = copied_workspace(desk.workspace, tmp_path / "copy", Meanwhile())
+    with desk_at(desk, copy).records() as theirs:
+        assert theirs.verify(read_anchors(copy.anchors)).ok

@@ -12,7 +12,7 @@ from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.cut_over import abort_cutover, dry_run, roll_back, start_cutover
 from abaco_loans.releases.plan import StepKind, plan_of
 from tests.faults.harness import tree_of
-from tests.operations.cutover_desk import PLANNER, CutoverDesk
+from tests.operations.cutover_desk import PLANNER, CutoverDesk, in_production
 
 
 @pytest.fixture
@@ -74,6 +74,29 @@ def test_a_cutover_its_rollback_and_forward_again(production: CutoverDesk, desk:
     assert (desk.pointer().active, desk.pointer().epoch) == ("v2", 4)
     desk.whole("v2")
     assert roll_back("and back", PLANNER, desk.given()).status == "completed"
+    desk.whole("v1")
+
+
+@pytest.mark.slow
+def test_the_same_with_records_on_a_server(server_url: str, tmp_path: Path) -> None:
+    """Drill and staging work in copies whose records are in SQLite; those on the server are production's alone."""
+    desk = in_production(tmp_path / "workspace", records_url=server_url)
+    assert not (desk.workspace.root / "records" / "abaco.db").exists()
+    pointer, jobs = desk.pointer(), desk.jobs()
+    assert (pointer.active, pointer.epoch, pointer.held_by) == ("v1", 1, "")
+    assert [[item.epoch for item in desk.served(job.job_id)] for job in jobs] == [[1], [1]]
+    record = desk.approved()
+    drill = desk.record(plan_of(json.loads(record.plan)).facts.drill_id or "")
+    assert (drill.kind, drill.status) == ("drill", "completed")
+    desk.during[StepKind.DRAIN] = desk.arrives(3)
+    assert start_cutover(record.cutover_id, desk.given()).status == "completed", desk.steps(record.cutover_id)
+    pointer = desk.pointer()
+    assert (pointer.active, pointer.previous, pointer.epoch, pointer.held_by) == ("v2", "v1", 2, "")
+    back = roll_back("a figure looks odd", PLANNER, desk.given())
+    assert (back.status, desk.pointer().active, desk.pointer().epoch) == ("completed", "v1", 3)
+    assert desk.evidence(back.cutover_id, "lost") == [0]
+    (late,) = [job.job_id for job in desk.jobs() if job.job_id not in {job.job_id for job in jobs}]
+    assert [(item.release, item.epoch) for item in desk.served(late)] == [("v2", 2), ("v1", 3)]
     desk.whole("v1")
 
 

@@ -13,9 +13,8 @@ from typing import TypeAlias
 
 import pytest
 
-from abaco_loans.clock import FixedClock, SystemClock
+from abaco_loans.clock import FixedClock
 from abaco_loans.records.runs import KpiRow, RowCounts, RunFinish, RunStart
-from abaco_loans.records.schema import metadata
 from abaco_loans.records.shadows import NewSeal, ShadowPlan
 from abaco_loans.records.store import Store, open_store
 
@@ -148,28 +147,11 @@ def new_seal() -> Callable[..., NewSeal]:
     return make
 
 
-@pytest.fixture
-def clean() -> Callable[[Store], None]:
-    """Drops all tables, from a server that other tests use next."""
-
-    def drop(store: Store) -> None:
-        with store._database.write() as connection:
-            for name in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
-                connection.rows(f"DROP TABLE {name}")
-
-    return drop
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url_of_each(request: pytest.FixtureRequest, sqlite_url: str, clean: Callable[[Store], None]) -> Iterator[str]:
+def url_of_each(request: pytest.FixtureRequest, sqlite_url: str) -> str:
     """A file, then a server, which is left empty."""
-    if request.param == "sqlite":
-        yield sqlite_url
-        return
-    server: str = request.getfixturevalue("postgres_url")
-    yield server
-    with open_store(server, clock=SystemClock(), actor="ana") as left:
-        clean(left)
+    server: Callable[[], str] = lambda: request.getfixturevalue("server_url")  # noqa: E731
+    return sqlite_url if request.param == "sqlite" else server()
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from abaco_loans.tape.memory import Memory, using
 Child = Callable[[Callable[[], None]], int]
 Outcome = Callable[[int], int]
 
+pytestmark = pytest.mark.usefixtures("no_memory")
+
 
 def tables(path: Path) -> set[str]:
     raw = sqlite3.connect(path)

@@ -433,6 +433,7 @@ def test_three_processes_at_once(
         assert sum(event.payload["times"] for event in store.events() if event.action == "won") == 2
 
 
+@pytest.mark.usefixtures("no_memory")
 def test_older_records_are_kept(
     url: str,
     clock: FixedClock,

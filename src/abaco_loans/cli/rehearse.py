@@ -95,6 +95,8 @@ def _print_end(document: dict[str, Any]) -> None:
     click.echo(f"{verdict}: {document['active_release']} is active in the copy; production was not touched")
     if document["kept"]:
         click.echo(f"the copy is in {document['kept']}")
+        if os.environ.get("ABACO_RECORDS_URL"):
+            click.echo("unset ABACO_RECORDS_URL before you work in it: its records are its own")
 
 
 def _other(place: Workspace, to: str) -> str:

@@ -1,9 +1,10 @@
 """A copy of a workspace, in which a drill or a rehearsal may do what it likes while the original stays as it is.
 
-Records come first: a run or job that the copy knows has its files already, as they are written before they are
-recorded. What was published and what waits in the queue is never written to again (it is read-only, and replaced by
-renaming), so the copy shares those files with the original where the file system can (hard links); else they are
-copied. The records of the copy are always a SQLite file in it, whatever the environment says of the original's.
+Anchors come first, then records: no anchor speaks of an event that the copy has not, and a run or job that the copy
+knows has its files already, as they are written before they are recorded. What was published and what waits in the
+queue is never written to again (it is read-only, and replaced by renaming), so the copy shares those files with the
+original where the file system can (hard links); else they are copied. The records of the copy are always a SQLite file
+in it, also where the original's are on a server.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
-from abaco_loans.errors import ConfigError, UsageError, WorldError
+from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.submit_tape import QUEUE
 from abaco_loans.operations.workspace import SETTINGS_FILE, Workspace
 from abaco_loans.outputs.publish import world
@@ -30,13 +31,8 @@ _COPIED = frozenset({RELEASES, "keys", "records", "outputs", QUEUE})
 class CopiedRecords(Protocol):
     """What a copy needs of the records."""
 
-    @property
-    def path(self) -> Path | None:
-        """The database file; None on a server."""
-        ...
-
     def copy_to(self, path: Path) -> None:
-        """Copy them as they stand at one moment into a new file."""
+        """Copy them as they stand at one moment into a new SQLite file."""
         ...
 
 
@@ -51,17 +47,9 @@ def copied_workspace(workspace: Workspace, target: Path, records: CopiedRecords)
         records: of the workspace, open.
 
     Raises:
-        ConfigError: ``CUT-211`` the records are on a server.
         UsageError: ``CUT-212`` there is something at ``target``, or it lies in what is copied.
         WorldError: ``CUT-203`` a release cannot be copied; ``OUT-1xx`` writing failed; ``REC-10x`` the database did.
     """
-    if records.path is None:
-        raise ConfigError(
-            "a copy of a workspace is made from records in SQLite only; these are on a server",
-            code="CUT-211",
-            where="records_url",
-            hint="rehearse on a workspace of its own whose records are in SQLite",
-        )
     _check(workspace, target)
     settings = replace(workspace.settings, records_url="", lineage="off", masking_key_file=_MASKING_KEY)
     with world(target):
@@ -69,10 +57,10 @@ def copied_workspace(workspace: Workspace, target: Path, records: CopiedRecords)
         for name in ("keys", "records", "records/locks", "outputs"):
             (target / name).mkdir(mode=0o700)
         _write(target / SETTINGS_FILE, _settings_text(settings).encode())
+        _copy_tree(workspace.anchors, target / "records" / "anchors", shutil.copyfile)
         records.copy_to(target / "records" / "abaco.db")
         copy_releases(workspace, target / RELEASES)
         _copy_keys(workspace, target / "keys")
-        _copy_tree(workspace.anchors, target / "records" / "anchors", shutil.copyfile)
         _copy_tree(workspace.outputs, target / "outputs", _linked)
         _copy_tree(workspace.root / QUEUE, target / QUEUE, _linked)
     return Workspace(root=target, settings=settings)

@@ -34,7 +34,7 @@ def rehearse(
         whether the five checks ran at it), ``kept``.
 
     Raises:
-        ConfigError: ``CUT-211`` the records are on a server; ``REL-103`` there is no such release.
+        ConfigError: ``REL-103`` there is no such release.
         UsageError: ``CUT-103`` both releases are the same; ``CUT-212`` the folder to keep is not empty.
         WorldError: the copy cannot be made.
     """

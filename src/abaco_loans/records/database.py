@@ -1,6 +1,7 @@
 """One database: how it is opened, how its transactions begin, and what its failures mean to a person.
 
-Spoken to through the driver alone (``sqlite3``, ``psycopg``): SQLAlchemy is imported only to migrate.
+Spoken to through the driver alone (``sqlite3``, ``psycopg``): SQLAlchemy is imported only to migrate, and to copy a
+server.
 """
 
 from __future__ import annotations
@@ -69,6 +70,14 @@ class Connection:
         """The first row, or None."""
         found = self.rows(statement, **values)
         return found[0] if found else None
+
+    def pages(self, statement: str, size: int) -> Iterator[list[Row]]:
+        """The rows of a statement, so many at a time; the server keeps the rest meanwhile. PostgreSQL only."""
+        with self._handle.cursor(name="pages") as cursor:
+            cursor.execute(statement)
+            names = [item[0] for item in cursor.description]
+            while page := cursor.fetchmany(size):
+                yield [dict(zip(names, row, strict=True)) for row in page]
 
     def add(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each of the rows."""

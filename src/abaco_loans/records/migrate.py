@@ -29,7 +29,7 @@ def bring_up_to_date(database: Database, *, clock: Clock, actor: str) -> None:
             REC-10x the database failed.
     """
     with database.read() as connection:
-        if _is_current(stored_revision(connection), database.where):
+        if is_current(stored_revision(connection), database.where):
             return
     lock = database.path.with_name(database.path.name + ".migration-lock") if database.path else None
     with exclusive(lock, timeout_s=60.0, who=f"{actor}: schema migration", clock=clock) if lock else nullcontext():
@@ -44,7 +44,12 @@ def stored_revision(connection: Connection) -> str:
     return ",".join(str(row["version_num"]) for row in connection.rows(statements.REVISION))
 
 
-def _is_current(revision: str, where: str) -> bool:
+def is_current(revision: str, where: str) -> bool:
+    """Whether a schema is that of this code.
+
+    Raises:
+        WorldError: REC-106 it is newer.
+    """
     if revision and revision not in REVISIONS:
         raise WorldError(
             f"the records have schema {revision}, which is newer than this version of abaco knows ({HEAD})",
@@ -95,7 +100,7 @@ def _upgrade(database: Database) -> None:
         try:
             with engine.connect() as seen, seen.begin():
                 connection = database.begin(handle, writes=True)
-                if not _is_current(stored_revision(connection), database.where):
+                if not is_current(stored_revision(connection), database.where):
                     config.attributes["connection"] = seen
                     command.upgrade(config, "head")
         except DBAPIError as error:

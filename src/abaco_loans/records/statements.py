@@ -1,6 +1,7 @@
 """Every statement that the records run: SQL that SQLite and PostgreSQL both take, ``:name`` for each value.
 
-Written out, not built: importing a library that builds them would cost a third of a second in every command.
+Written out, not built: importing a library that builds them would cost a third of a second in every command (only
+``server_copy``, which reads and writes all columns of all tables, has it build them).
 ``schema`` says what the tables are, and a test holds both together. Columns are named one by one, so that a
 damaged schema is a failure of the database and not a surprise later.
 """

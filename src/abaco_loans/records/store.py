@@ -184,13 +184,18 @@ class Store:
         return ledger.verify(self.events(), anchors, trusted_key=trusted_key)
 
     def copy_to(self, path: Path) -> None:
-        """Copy the records as they stand at one moment into a new SQLite file; SQLite only.
+        """Copy the records as they stand at one moment into a new SQLite file, also from a server.
 
         Raises:
-            InvariantError: they are on a server, or the file is there already.
+            InvariantError: the file is there already.
             WorldError: REC-101 a writer was in the way for too long; REC-10x reading or writing failed.
         """
-        self._database.copy_to(path)
+        if self.path is not None:
+            self._database.copy_to(path)
+            return
+        from abaco_loans.records.server_copy import copy_server
+
+        copy_server(self._database, path, clock=self._clock, actor=self._actor)
 
     @contextmanager
     def standing(self, copy: Path) -> Iterator[Store]:
