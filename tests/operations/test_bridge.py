@@ -26,6 +26,7 @@ from abaco_loans.operations.bridge_stations import LoanRows, Side
 from abaco_loans.operations.read_tape import ReadTape, load_tape, stage_tape
 from abaco_loans.operations.rebuild import is_foreign, normal_relations
 from abaco_loans.releases.bridge import Bridge, Cause, Part, decimal
+from abaco_loans.releases.comparison import Key
 from abaco_loans.tape.calculation import COLUMNS, Calculation, month_end_before, snapshot_calculation
 from abaco_loans.tape.definition import Boundary, Cover, Definition
 from abaco_loans.tape.template import expression, filled
@@ -56,7 +57,7 @@ CAUSES = [Cause.COVER, Cause.BOUNDARY, Cause.DUST, Cause.WRITE_OFF]
 
 
 def side(definition: Definition, rows: LoanRows | None = None, **printed: str) -> Side:
-    values = {f"risk.{name}": Decimal(text) for name, text in printed.items()}
+    values = {Key(kpi=f"risk.{name}"): Decimal(text) for name, text in printed.items()}
     return Side(definition=definition, catalogue=CATALOGUE, rows=rows, printed=values)
 
 
@@ -354,7 +355,9 @@ def test_what_has_no_value_on_one_side_is_not_bridged(engine: Engine) -> None:
     bridge = bridged(engine, [], Side(definition=INVESTOR, catalogue=with_formula("SUM(disbursed_usd)")))
     assert bridge.not_bridged.startswith("no value under the candidate's formula: needs disbursed_usd")
     assert (bridge.candidate, bridge.parts) == (None, ())
-    empty = Side(definition=INVESTOR, catalogue=replace(CATALOGUE, kpis=()), printed={"risk.par_30": Decimal(3)})
+    empty = Side(
+        definition=INVESTOR, catalogue=replace(CATALOGUE, kpis=()), printed={Key(kpi="risk.par_30"): Decimal(3)}
+    )
     assert bridged(engine, [], empty).not_bridged == "one of the catalogues does not have it"
 
 

@@ -135,6 +135,13 @@ def test_the_real_book_is_explained_cause_by_cause(desk: Desk, factoring_dir: Pa
         assert found["kpis"][kpi]["verdict"] == "explained"
     assert "ABF - DSB2685-001" in {loan["loan_id"] for loan in found["bridge"]["risk.par_30"]["parts"][1]["top"]}
     assert all(cell["verdict"] != "unexplained" for cell in found["segments"]["cells"])
+    bridged = [cell for cell in found["segments"]["cells"] if cell["bridge"]]
+    assert len(bridged) > 300
+    for cell in bridged:
+        parts = cell["bridge"]["parts"]
+        assert sum(Decimal(part["contribution"]) for part in parts) == Decimal(cell["difference"]), cell
+        by_loan = not cell["bridge"]["not_by_loan"]
+        assert all(len(part["top"]) == min(part["loans"], 3) > 0 for part in parts if by_loan), cell
     assert found["verdict"] == "fail"  # nobody expected it
     assert any("nobody expected" in reason["words"] for reason in found["reasons"])
 

@@ -210,6 +210,23 @@ def test_the_worst_segments_stand_first_and_the_rest_is_counted(failed: str) -> 
     assert "All 48 values by segment are the same." in said(written(documents.passed()))
 
 
+def test_the_causes_and_loans_of_cells_are_shown(failed: str) -> None:
+    document = documents.failed()
+    top = [{"loan_id": "L<1>", "contribution": "0.25", "before": {}, "after": {}}]
+    parts = [
+        documents.part("unexplained", "in the candidate's loan rows", "0.25") | {"loans": 4, "top": top},
+        documents.part("FX", "in the candidate's loan rows: MXN at 1.05 times", "0.5") | {"loans": None, "top": []},
+    ]
+    bridge = {"parts": parts, "not_bridged": "", "not_by_loan": "a loan stands in several cells"}
+    document["segments"]["cells"][0]["bridge"] = bridge
+    page = written(document)
+    assert "L<1>" not in page
+    first, second = Reader(page).tables["Causes by cell"][1:]
+    assert "L<1> +0.25" in first[-1] and "nexplained" in first[2] and first[4] == "4"
+    assert "FX" in second[2] and second[-1] == "A loan stands in several cells"
+    assert "Causes by cell" not in Reader(failed).tables
+
+
 def test_loans_and_stages_are_counted(failed: str) -> None:
     tables = Reader(failed).tables
     assert dict(tables["Loans of the two sides"][1:])["In both"] == "17,688"

@@ -77,7 +77,7 @@ def evaluate(
 def _segment(
     compiled: Compiled, place: tuple[str, str | None], cells: Mapping[Grain, Cell], hidden: bool
 ) -> list[KpiResult]:
-    segment, value = place[0], _shown_value(place[1])
+    segment, value = place[0], shown_value(place[1])
     kpis = [kpi for kpi in compiled.catalogue.kpis if kpi.segmented]
     if hidden:
         return [
@@ -95,7 +95,7 @@ def _segment(
     return [result for result in results if result.kpi.segmented]
 
 
-def _shown_value(value: str | None) -> str:
+def shown_value(value: str | None) -> str:
     """A segment's value as shown; one that reads like the missing value gets one more pair of brackets."""
     if value is None:
         return MISSING_VALUE

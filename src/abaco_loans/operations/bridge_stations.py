@@ -16,11 +16,14 @@ from sqlglot import exp
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InvariantError
 from abaco_loans.kpi.catalogue import Catalogue, Grain
-from abaco_loans.kpi.compiler import Statement, compile_catalogue
-from abaco_loans.kpi.evaluate import Prices, evaluate
+from abaco_loans.kpi.compiler import Cell, Statement, compile_catalogue
+from abaco_loans.kpi.evaluate import Prices, evaluate, shown_value
+from abaco_loans.kpi.result import KpiResult
+from abaco_loans.operations.bridge_rates import CURRENCY
 from abaco_loans.operations.bridge_rows import LOAN_ID, Actual, World, decimals_of
 from abaco_loans.releases.attribution import Sums, needed, sums_of, value_of
 from abaco_loans.releases.bridge import Cause, decimal, steps
+from abaco_loans.releases.comparison import Key
 from abaco_loans.tape.calculation import COLUMNS, TABLE, UNPRICED, Calculation, kind_of
 from abaco_loans.tape.contract import Kind
 from abaco_loans.tape.definition import Definition
@@ -45,13 +48,23 @@ class Side:
         definition: what its numbers are computed under.
         catalogue: its formulas.
         rows: the loan rows that it gave, where it did.
-        printed: the values that it gave, by KPI, with the digits that it printed.
+        printed: the values that it gave, by place, with the digits that it printed.
+        said: the values that it gave to 28 digits, by place, where what it printed is not known.
     """
 
     definition: Definition
     catalogue: Catalogue
     rows: LoanRows | None = None
-    printed: Mapping[str, Decimal] = field(default_factory=dict)
+    printed: Mapping[Key, Decimal] = field(default_factory=dict)
+    said: Mapping[Key, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherRates:
+    """The candidate takes exchange rates from elsewhere: ``text`` says how, ``make`` is what it makes of them."""
+
+    text: str
+    make: Maker
 
 
 def typed(rows: LoanRows, columns: Sequence[str]) -> exp.Select:
@@ -70,12 +83,19 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A KPI at a station; ``exact`` None: it has no value. ``amounts``: its sums, where it is one over loans."""
+    """A KPI in one place at a station.
+
+    Attributes:
+        exact: None: it has no value, which ``reason`` says.
+        sums: the KPI as arithmetic over sums of loans, ``amounts`` those sums, where it is that.
+        cell: in a segment, the value that the rows have there.
+    """
 
     exact: Fraction | None
     reason: str
-    sums: Sums
-    amounts: Mapping[str, Fraction]
+    sums: Sums = field(default_factory=Sums)
+    amounts: Mapping[str, Fraction] = field(default_factory=dict)
+    cell: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +103,7 @@ class Station:
     """A world under a catalogue. ``name``: what no KPI can pass without a value; empty where it can."""
 
     world: World
-    values: Mapping[str, Value]
+    values: Mapping[Key, Value]
     way: Way
     cause: Cause = Cause.UNEXPLAINED
     text: str = ""
@@ -95,15 +115,29 @@ class Stations:
     """Makes one station after the other."""
 
     def __init__(
-        self, engine: Engine, make: Maker, sides: tuple[Side, Side], kpis: Sequence[str], *, plain: bool
+        self,
+        engine: Engine,
+        make: Maker,
+        sides: tuple[Side, Side],
+        places: Sequence[Key],
+        *,
+        plain: bool,
+        rates: OtherRates | None = None,
     ) -> None:
-        self._engine, self._make, self._sides, self._plain = engine, make, sides, plain
+        self._engine, self._make, self._sides, self._plain, self._rates = engine, make, sides, plain, rates
+        kpis = list(dict.fromkeys(place.kpi for place in places))
+        self._places = places
+        self._segments = tuple(dict.fromkeys(place.segment for place in places if place.segment))
         self._sums = [{kpi: sums_of(side.catalogue, kpi) for kpi in kpis} for side in sides]
         self._catalogues = [_restricted(side.catalogue, kpis) for side in sides]
         own = [kpi for catalogue in self._catalogues for kpi in catalogue.kpis]
         self._columns = dict.fromkeys((LOAN_ID, UNPRICED, *(name for kpi in own for name in kpi.formula.columns)))
         if any(kpi.grain is Grain.CUSTOMER for kpi in own):
             self._columns |= dict.fromkeys(("customer_id", "outstanding_usd"))
+        if self._segments:  # cells of few customers are hidden
+            self._columns |= dict.fromkeys(("customer_id", *self._segments))
+        if any(side.rows for side in sides):
+            self._columns[CURRENCY] = None
         self._kinds: dict[str, str] = {}
         self._unique: bool | None = None
 
@@ -118,13 +152,17 @@ class Stations:
         actual = self._actual("calculation_baseline", new=False) if old.rows else None
         text = "in the baseline's loan rows"
         yield self._station(*made, 0, way=start, actual=actual, text=text, name="the baseline's definition")
-        switched = steps(old.definition, new.definition)
-        for number, step in enumerate(switched, start=1):
-            calculation = self._make(step.definition)
+        switched = [
+            (step.cause, step.text, self._make, step.definition) for step in steps(old.definition, new.definition)
+        ]
+        if self._rates:
+            switched.append((Cause.FX, self._rates.text, self._rates.make, new.definition))
+        for number, (cause, text, make, definition) in enumerate(switched, start=1):
+            calculation = make(definition)
             if not self._plain or calculation.query != made[1].query:
                 made = self._recomputed(number, calculation)
             name = "the candidate's definition" if number == len(switched) and not self._formulas_differ() else ""
-            yield self._station(*made, 0, way=Way.SWITCH, cause=step.cause, text=step.text, name=name)
+            yield self._station(*made, 0, way=Way.SWITCH, cause=cause, text=text, name=name)
         if self._formulas_differ():
             text = "the catalogues' formulas"
             name = "the candidate's formula"
@@ -190,32 +228,47 @@ class Stations:
         values = self._values(world.relation, calculation, side)
         return Station(world=world, values=values, way=way, cause=cause, text=text, name=name, actual=actual)
 
-    def _values(self, relation: str, calculation: Calculation, side: int) -> dict[str, Value]:
-        compiled = compile_catalogue(self._catalogues[side], calculation, ())
+    def _values(self, relation: str, calculation: Calculation, side: int) -> dict[Key, Value]:
+        compiled = compile_catalogue(self._catalogues[side], calculation, self._segments)
         cells = {item.grain: item.cells(self._engine.rows(_over(item, relation))) for item in compiled.statements}
-        results = {item.kpi.id: item for item in evaluate(compiled, cells, {}, Prices()).overall}
-        whole = cells[Grain.LOAN][0].values
-        found = {}
-        for kpi, sums in self._sums[side].items():
-            result = results[kpi]
-            if sums.tree and LOAN_ID not in calculation.columns:
-                sums = Sums(reason="the rows have no loan_id")
-            if result.value_exact is None:
-                found[kpi] = Value(exact=None, reason=result.reason, sums=sums, amounts={})
-                continue
-            exact, amounts = Fraction(result.value_exact), {}
-            if sums.tree:
-                amounts = {name: Fraction(whole[name] or 0) for name in sums.rows}
-                by_sums = value_of(sums.tree, amounts)
-                held = any(results[item.id].held for item in needed(self._catalogues[side], kpi))
-                if by_sums is not None and decimal(by_sums) == result.value_exact:
-                    exact = by_sums
-                elif held:
-                    sums, amounts = Sums(reason="it is held in its range"), {}
-                else:
-                    raise InvariantError(f"{kpi} is not the arithmetic of its formula")
-            found[kpi] = Value(exact=exact, reason="", sums=sums, amounts=amounts)
-        return found
+        found = evaluate(compiled, cells, {}, Prices())
+        results = {
+            Key(kpi=item.kpi.id, segment=item.segment, segment_value=item.segment_value): item
+            for item in (*found.overall, *found.segments)
+        }
+        of_loans = {
+            (cell.segment, shown_value(cell.segment_value) if cell.segment else ""): cell for cell in cells[Grain.LOAN]
+        }
+        named = LOAN_ID in calculation.columns
+        return {
+            place: self._value(place, results, of_loans.get((place.segment, place.segment_value)), side, named=named)
+            for place in self._places
+        }
+
+    def _value(
+        self, place: Key, results: Mapping[Key, KpiResult], cell: Cell | None, side: int, *, named: bool
+    ) -> Value:
+        """The KPI in one place; ``cell``: what its loans add up to there; ``named``: the rows have ids."""
+        sums, result = self._sums[side][place.kpi], results.get(place)
+        if sums.tree and not named:
+            sums = Sums(reason="the rows have no loan_id")
+        if result is None or cell is None:
+            return Value(exact=None, reason="there are no rows", sums=sums)
+        if result.value_exact is None:
+            return Value(exact=None, reason=result.reason, sums=sums)
+        exact, amounts = Fraction(result.value_exact), {}
+        if sums.tree:
+            amounts = {name: Fraction(cell.values[name] or 0) for name in sums.rows}
+            by_sums = value_of(sums.tree, amounts)
+            made_of = (replace(place, kpi=item.id) for item in needed(self._catalogues[side], place.kpi))
+            held = any(results[item].held for item in made_of if item in results)
+            if by_sums is not None and decimal(by_sums) == result.value_exact:
+                exact = by_sums
+            elif held:
+                sums, amounts = Sums(reason="it is held in its range"), {}
+            else:
+                raise InvariantError(f"{place.words} is not the arithmetic of its formula")
+        return Value(exact=exact, reason="", sums=sums, amounts=amounts, cell=cell.segment_value)
 
 
 def _restricted(catalogue: Catalogue, kpis: Sequence[str]) -> Catalogue:

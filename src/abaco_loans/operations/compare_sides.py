@@ -107,6 +107,7 @@ def compare_sides(sides: Sides, engine: Engine) -> Found:
             candidate=works[1],
             baseline_printed=sides.runs[0].printed,
             candidate_printed=sides.other.printed,
+            rates=sides.tape.rates,
         )
         bridges = bridge_all(work, compared)
         compared = bridged(compared, bridges.judged())

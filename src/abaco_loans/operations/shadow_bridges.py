@@ -1,4 +1,4 @@
-"""Every difference of a shadow run taken apart into causes: overall, and in the segments where that is needed."""
+"""Every difference of a shadow run taken apart into causes and loans: overall, and in the segments where needed."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
-
-from sqlglot import exp
 
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InputError
-from abaco_loans.kpi.catalogue import Grain
-from abaco_loans.kpi.compiler import compile_catalogue
-from abaco_loans.kpi.evaluate import Prices, evaluate
-from abaco_loans.operations.bridge_kpis import bridge_calculations, tape_maker
-from abaco_loans.operations.bridge_stations import Maker, Side
-from abaco_loans.operations.calculate import run_statements
+from abaco_loans.kpi.catalogue import CUSTOMER_RANK, Grain
+from abaco_loans.operations.bridge_kpis import bridge_places, other_rates, tape_maker
+from abaco_loans.operations.bridge_stations import Side
 from abaco_loans.operations.read_tape import ReadTape
 from abaco_loans.operations.rebuild import check_method
+from abaco_loans.operations.shadow_tape import RatesElsewhere
 from abaco_loans.releases.attribution import needed
-from abaco_loans.releases.bridge import Bridge, Cause, Part, decimal, rounds_to, steps, unbridged
+from abaco_loans.releases.bridge import Bridge, Cause, decimal
 from abaco_loans.releases.comparison import Bridged, Compared, Key, Verdict
-from abaco_loans.tape.calculation import TABLE, Calculation
-from abaco_loans.tape.tree import created
 
 Printed = Mapping[Key, Decimal]
 
@@ -55,7 +48,10 @@ def _judged(bridge: Bridge) -> Bridged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeWork:
-    """What is bridged: a tape in the engine, and two sides of which ``printed`` is said here, by place."""
+    """What is bridged: a tape in the engine, and two sides of which ``printed`` is said here, by place.
+
+    ``rates``: those that the candidate takes from elsewhere, where it does.
+    """
 
     tape: ReadTape
     engine: Engine
@@ -65,6 +61,7 @@ class BridgeWork:
     candidate: Side
     baseline_printed: Printed
     candidate_printed: Printed
+    rates: RatesElsewhere | None = None
 
 
 def bridge_all(work: BridgeWork, compared: Sequence[Compared]) -> Bridges:
@@ -76,27 +73,39 @@ def bridge_all(work: BridgeWork, compared: Sequence[Compared]) -> Bridges:
         make = tape_maker(work.tape, work.engine, work.day, work.currency)
     except InputError as error:
         return Bridges(by_key={}, notes=(f"not bridged: {error.what}",))
-    whole = [item.key.kpi for item in compared if item.difference and not item.key.segment]
-    sides = (_printing(work.baseline, work.baseline_printed), _printing(work.candidate, work.candidate_printed))
+    tape, rates = work.tape, None
+    if work.rates:
+        rates = other_rates(tape, work.engine, work.day, work.currency, work.rates)
+    wanted = [item for item in compared if item.difference and not item.key.segment]
+    wanted += [item for item in compared if item.key.segment and item.verdict is Verdict.UNEXPLAINED]
+    baseline = _saying(work.baseline, work.baseline_printed, {item.key: item.baseline for item in wanted})
+    candidate = _saying(work.candidate, work.candidate_printed, {item.key: item.candidate for item in wanted})
     found: dict[Key, Bridge] = {}
-    for kpis, first, second in _by_rows(whole, *sides):
-        plain = work.tape.layout != "servicing"
-        for bridge in bridge_calculations(work.engine, make, first, second, kpis, plain=plain):
-            found[Key(kpi=bridge.kpi)] = bridge
-    cells = [item for item in compared if item.key.segment and item.verdict is Verdict.UNEXPLAINED]
-    return Bridges(by_key={**found, **_bridge_cells(work, make, cells)})
+    for places, first, second in _by_rows([item.key for item in wanted], baseline, candidate):
+        found |= bridge_places(
+            work.engine,
+            make,
+            first,
+            second,
+            places,
+            plain=tape.layout != "servicing",
+            reporting=work.currency,
+            rates=rates,
+        )
+    return Bridges(by_key={item.key: found[item.key] for item in wanted})
 
 
-def _printing(side: Side, printed: Printed) -> Side:
-    """A side with what it printed overall."""
-    return replace(side, printed={key.kpi: value for key, value in printed.items() if not key.segment})
+def _saying(side: Side, printed: Printed, values: Mapping[Key, Decimal | None]) -> Side:
+    """A side with what it printed, and what it said in cells: its own loan rows may not tell them apart."""
+    said = {key: value for key, value in values.items() if key.segment and value is not None}
+    return replace(side, printed=printed, said=said)
 
 
-def _by_rows(kpis: Sequence[str], baseline: Side, candidate: Side) -> Iterator[tuple[list[str], Side, Side]]:
-    """The KPIs, by which sides gave all columns that they read; a side that did not goes without its rows."""
-    groups: dict[tuple[bool, bool], list[str]] = {}
-    for kpi in kpis:
-        groups.setdefault((_answers(baseline, kpi), _answers(candidate, kpi)), []).append(kpi)
+def _by_rows(places: Sequence[Key], baseline: Side, candidate: Side) -> Iterator[tuple[list[Key], Side, Side]]:
+    """The places, by which sides gave all columns that they read; a side that did not goes without its rows."""
+    groups: dict[tuple[bool, bool], list[Key]] = {}
+    for place in places:
+        groups.setdefault((_answers(baseline, place), _answers(candidate, place)), []).append(place)
     for (first, second), these in groups.items():
         yield (
             these,
@@ -105,104 +114,13 @@ def _by_rows(kpis: Sequence[str], baseline: Side, candidate: Side) -> Iterator[t
         )
 
 
-def _answers(side: Side, kpi: str) -> bool:
-    """Whether the loan rows of a side have all that a KPI reads."""
-    if side.rows is None or all(item.id != kpi for item in side.catalogue.kpis):
+def _answers(side: Side, place: Key) -> bool:
+    """Whether the loan rows of a side have all that a KPI reads in a place."""
+    if side.rows is None or all(item.id != place.kpi for item in side.catalogue.kpis):
         return False
-    read = set()
-    for item in needed(side.catalogue, kpi):
+    read = {place.segment} if place.segment else set()
+    for item in needed(side.catalogue, place.kpi):
         read |= set(item.formula.columns)
         if item.grain is Grain.CUSTOMER:
             read |= {"customer_id", "outstanding_usd"}
-    return read <= {*side.rows.columns, "unpriced"}
-
-
-# --- segments: all cells at once, by cause and not by loan ---
-
-
-def _bridge_cells(work: BridgeWork, make: Maker, cells: Sequence[Compared]) -> dict[Key, Bridge]:
-    """The bridges of cells: the same way, each KPI recomputed in every cell at every stop.
-
-    What a side said of a cell and is not what is recomputed there is unexplained, but for the rounding of its output.
-    """
-    if not cells:
-        return {}
-    stops = list(_stops(work, make, cells))
-    found = {}
-    for item in cells:
-        values = [stop.values.get(item.key) for stop in stops]
-        ends = [None if value is None else Fraction(value) for value in (item.baseline, item.candidate)]
-        if None in values or None in ends:
-            found[item.key] = unbridged(item.key.kpi, "it has no value at a stop of the way", *ends)
-        else:
-            found[item.key] = _cell_bridge(
-                work, item, stops, [Fraction(value) for value in values if value is not None]
-            )
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stop:
-    """One stop of the way: the cause that led there, and the value of every KPI in every cell."""
-
-    cause: Cause
-    text: str
-    values: Mapping[Key, Decimal | None]
-
-
-def _stops(work: BridgeWork, make: Maker, cells: Sequence[Compared]) -> Iterator[_Stop]:
-    old, new = work.baseline, work.candidate
-    kpis = {item.key.kpi for item in cells}
-    segments = tuple(dict.fromkeys(item.key.segment for item in cells))
-    calculation = _made(work.engine, make(old.definition))
-    yield _Stop(cause=Cause.UNEXPLAINED, text="", values=_values(work.engine, calculation, old, kpis, segments))
-    for step in steps(old.definition, new.definition):
-        calculation = _made(work.engine, make(step.definition))
-        values = _values(work.engine, calculation, old, kpis, segments)
-        yield _Stop(cause=step.cause, text=step.text, values=values)
-    values = _values(work.engine, calculation, new, kpis, segments)
-    yield _Stop(cause=Cause.FORMULA, text="the catalogues' formulas", values=values)
-    work.engine.execute(exp.Drop(tables=[exp.to_table(TABLE)], kind="TABLE"))
-
-
-def _made(engine: Engine, calculation: Calculation) -> Calculation:
-    """The calculation, its table made anew."""
-    engine.execute(created(TABLE, "TABLE", calculation.query, replace=True))
-    return calculation
-
-
-def _values(
-    engine: Engine, calculation: Calculation, side: Side, kpis: set[str], segments: Sequence[str]
-) -> dict[Key, Decimal | None]:
-    wanted = {item.id for kpi in kpis for item in needed(side.catalogue, kpi)}
-    catalogue = replace(side.catalogue, kpis=tuple(kpi for kpi in side.catalogue.kpis if kpi.id in wanted))
-    dimensions = [name for name in segments if name in calculation.columns]
-    compiled = compile_catalogue(catalogue, calculation, dimensions)
-    results = evaluate(compiled, run_statements(compiled, engine), {}, Prices()).segments
-    return {
-        Key(kpi=item.kpi.id, segment=item.segment, segment_value=item.segment_value): item.value_exact
-        for item in results
-    }
-
-
-def _cell_bridge(work: BridgeWork, item: Compared, stops: Sequence[_Stop], values: Sequence[Fraction]) -> Bridge:
-    """The parts of one cell: what was printed, the stops, what was printed."""
-    parts = [_output(item.key, work.baseline_printed, item.baseline, values[0], sign=-1)]
-    for stop, (before, after) in zip(stops[1:], pairwise(values), strict=True):
-        parts.append(Part(cause=stop.cause, text=stop.text, contribution=after - before))
-    parts.append(_output(item.key, work.candidate_printed, item.candidate, values[-1], sign=1))
-    return Bridge(
-        kpi=item.key.kpi,
-        baseline=None if item.baseline is None else Fraction(item.baseline),
-        candidate=None if item.candidate is None else Fraction(item.candidate),
-        parts=tuple(part for part in parts if part.contribution),
-        not_by_loan="in segments, causes are not put down to loans",
-    )
-
-
-def _output(key: Key, printed: Printed, said: Decimal | None, exact: Fraction, *, sign: int) -> Part:
-    """What lies between what a side said of a cell and what is recomputed there."""
-    value = Fraction(said or 0)
-    rounds = key in printed and rounds_to(exact, printed[key])
-    cause = Cause.OUTPUT_ROUNDING if rounds else Cause.UNEXPLAINED
-    return Part(cause=cause, text="what was said of the cell", contribution=sign * (value - exact))
+    return read <= {*side.rows.columns, "unpriced", CUSTOMER_RANK}

@@ -14,6 +14,7 @@ from abaco_loans.operations.compare_sides import Found, Sides
 from abaco_loans.operations.run_side import SideRun
 from abaco_loans.operations.seal_gates import SealedGates
 from abaco_loans.records.shadows import GateSeal, ShadowPlan
+from abaco_loans.releases.bridge import Bridge
 from abaco_loans.releases.command_release import AnyRelease
 from abaco_loans.releases.comparison import Compared, Key, Verdict
 from abaco_loans.releases.judgement import GateVerdict, Outcome, Reason, Settled
@@ -91,6 +92,7 @@ def _places(sides: Sides, found: Found) -> dict[str, Any]:
                     "segment": item.key.segment,
                     "segment_value": item.key.segment_value,
                     **_cell(item, kpis, outcomes),
+                    "bridge": _cell_bridge(found.bridges.by_key.get(item.key)),
                 }
                 for item in cells
                 if not _silent(item)
@@ -101,6 +103,14 @@ def _places(sides: Sides, found: Found) -> dict[str, Any]:
             "kpis": {item.key.kpi: text_of(item.noise) for item in whole if item.noise is not None},
         },
     }
+
+
+def _cell_bridge(bridge: Bridge | None) -> dict[str, Any] | None:
+    """The bridge of a cell; its ends and difference stand beside it already."""
+    if bridge is None:
+        return None
+    written = bridge.as_dict()
+    return {name: written[name] for name in ("parts", "not_bridged", "not_by_loan")}
 
 
 def _silent(item: Compared) -> bool:

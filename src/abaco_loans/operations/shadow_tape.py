@@ -8,21 +8,38 @@ name, a digest and a date that somebody has to give.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import AbacoError, InputError, UsageError
 from abaco_loans.operations.calculate import choose_date
+from abaco_loans.operations.judge_rows import FileReport
 from abaco_loans.operations.read_tape import ReadTape, StagedTape, load_tape, stage_tape
 from abaco_loans.operations.run_tape import too_much
 from abaco_loans.operations.submit_tape import tape_digest
 from abaco_loans.operations.tools import Tools
 from abaco_loans.outputs.publish import world
 from abaco_loans.releases.release import Release
+from abaco_loans.tape.mapping import TableMapping
 from abaco_loans.tape.masking import MaskingKey
+
+# By layout, the table that holds the rates, and the column in it; None: all of the table is rates.
+_RATES: dict[str, tuple[str, str | None]] = {"snapshot": ("tape", "fx_rate"), "servicing": ("rates", None)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatesElsewhere:
+    """A tape as it is read with another release's exchange rates: ``file`` is what then replaces its own file.
+
+    ``text`` says which rates the one and the other take.
+    """
+
+    file: FileReport
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +47,7 @@ class ShadowTape:
     """A tape that two releases run on.
 
     Attributes:
+        rates: the exchange rates that the second release takes from elsewhere, where it does.
         copy: the private copy.
         sha256: as runs know it; of a folder that we cannot read, of its files' names and digests.
         read: what we read, under ``release``; None where neither release can read it, ``unread`` says why.
@@ -42,6 +60,7 @@ class ShadowTape:
     read: ReadTape | None = None
     release: Release | None = None
     unread: str = ""
+    rates: RatesElsewhere | None = None
 
     @property
     def layout(self) -> str:
@@ -118,7 +137,13 @@ def read_shadow_tape(
         except InputError as error:
             reasons.append(error)
             continue
-        return ShadowTape(name=tape.name, copy=copy, sha256=staged.sha256, as_of=day, read=read, release=release)
+        rates, others = None, releases[1:] if number == 0 else ()
+        if others and _rates(release, read.layout) != _rates(others[0], read.layout):
+            again = partial(stage_tape, copy, others[0], layout=layout, mapping=mapping)
+            rates = rates_elsewhere(staged, read, again, engine, scratch / "rates_elsewhere", key)
+        return ShadowTape(
+            name=tape.name, copy=copy, sha256=staged.sha256, as_of=day, read=read, release=release, rates=rates
+        )
     unread = "; ".join(f"{error.what} ({error.code})" for error in reasons) or "neither release has contracts"
     if as_of is None:
         raise InputError(
@@ -128,3 +153,78 @@ def read_shadow_tape(
             hint="give --as-of, and both releases are asked for that date",
         )
     return ShadowTape(name=tape.name, copy=copy, sha256=tape_digest(copy), as_of=as_of, unread=unread)
+
+
+def rates_elsewhere(
+    staged: StagedTape,
+    read: ReadTape,
+    stage_again: Callable[[Path, Callable[[], Engine]], StagedTape],
+    engine: Engine,
+    folder: Path,
+    key: MaskingKey,
+) -> RatesElsewhere | None:
+    """Read the tape's exchange rates as another release maps them (``stage_again`` stages it so).
+
+    None where it maps them alike, and where they cannot be had alone: it reads another layout, other decimal marks,
+    or with its rates other rows can be read.
+    """
+    table, column = _RATES[read.layout]
+    with world(folder):
+        folder.mkdir(mode=0o700)
+    try:
+        again = stage_again(folder, lambda: engine)
+        own, its = staged.mapping.table(table), again.mapping.table(table)
+        mixed = _mixed(own, its, column) if again.mapping.layout == read.layout and own and its else None
+        if own is None or mixed is None or _alike(staged, again, own, mixed):
+            return None
+        # Under a name of its own, so that what was read already stays.
+        name = f"{table}_elsewhere"
+        renamed = replace(staged.contract.table(table), name=name)
+        found = load_tape(
+            replace(
+                again,
+                mapping=replace(staged.mapping, tables=(replace(mixed, table=name),)),
+                contract=replace(staged.contract, tables=(renamed,)),
+                raws={name: again.raws[table]},
+                staged={name: again.staged[table]},
+                options={name: again.options[table]},
+            ),
+            engine,
+            key,
+            folder,
+            lambda _: None,
+        ).file(name)
+    except InputError:
+        return None
+    if column is not None and found.accepted != read.file(table).accepted:
+        return None
+    return RatesElsewhere(file=found, text=f"rates from {_source(own, column)} → {_source(mixed, column)}")
+
+
+def _rates(release: Release, layout: str) -> dict[str, object]:
+    """Where the mappings of a layout take exchange rates from, by mapping."""
+    table, column = _RATES.get(layout, ("", None))
+    found = {item.name: item.table(table) for item in release.mappings if item.layout == layout}
+    return {name: item.fields.get(column) if item and column else item for name, item in found.items()}
+
+
+def _alike(staged: StagedTape, again: StagedTape, own: TableMapping, mixed: TableMapping) -> bool:
+    """Whether two mappings of a table take the same from the same file."""
+    files = (item.raws[own.table].sha256 for item in (staged, again))
+    return (own.fields, own.formats) == (mixed.fields, mixed.formats) and len(set(files)) == 1
+
+
+def _mixed(own: TableMapping, its: TableMapping, column: str | None) -> TableMapping | None:
+    """A table's mapping with the other's rates; None where more than these would change with them."""
+    if column is None:
+        return its
+    if own.formats != its.formats or column not in its.fields:
+        return None
+    return replace(own, fields={**own.fields, column: its.fields[column]})
+
+
+def _source(mapping: TableMapping, column: str | None) -> str:
+    """Where a table's rates come from, in the source's words."""
+    field = mapping.fields.get(column or "rate")
+    file = f"{mapping.file} " if mapping.file else ""
+    return f"{file}{field.source}" if field else "nowhere"

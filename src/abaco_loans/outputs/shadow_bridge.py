@@ -52,7 +52,9 @@ def bridge_parts(document: Document) -> Iterator[Part]:
 
 def names_loans(document: Document) -> bool:
     """Whether the report says which loans differ."""
-    tops = (part["top"] for bridge in document["bridge"].values() for part in bridge["parts"])
+    cells = (found.get("bridge") for found in document["segments"]["cells"])
+    bridges = [*document["bridge"].values(), *(bridge for bridge in cells if bridge)]
+    tops = (part["top"] for bridge in bridges for part in bridge["parts"])
     columns = document["loans"]["columns"] if document["loans"] else ()
     return any(tops) or any(column["largest_loan"] for column in columns)
 

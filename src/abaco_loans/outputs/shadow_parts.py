@@ -10,6 +10,7 @@ from abaco_loans.outputs.charts import BLUE, Bar, bars
 from abaco_loans.outputs.drawing import INK
 from abaco_loans.outputs.layout import Absent, Folded, Note, Part
 from abaco_loans.outputs.numbers import amount, brief, grouped
+from abaco_loans.outputs.shadow_bridge import UNEXPLAINED
 from abaco_loans.outputs.shadow_words import (
     COMPARED_HEAD,
     Document,
@@ -127,6 +128,26 @@ def segment_parts(document: Document) -> Iterator[Part]:
         css="compared",
         note=f"The first {len(shown)}; {counted(more, 'more cell')} that differ in report.json." if more else "",
     )
+    causes = [line for item in shown for line in _cell_causes(item)]
+    if causes:
+        head = (cell("Segment"), cell("KPI"), cell("Cause"), number("Amount"), number("Loans"), cell("On top"))
+        table = Table(title="Causes by cell", head=head, rows=causes, css="causes")
+        yield Folded(title="Causes and loans of these cells", parts=[table])
+
+
+def _cell_causes(item: Mapping[str, Any]) -> Iterator[Row]:
+    """The parts of a cell's bridge, where it has one; a report of before may have none."""
+    bridge = item.get("bridge") or {"parts": ()}
+    for part in bridge["parts"]:
+        loans = (f"{loan['loan_id']} {brief(loan['contribution'], signed=True)}" for loan in part["top"])
+        yield (
+            Cell(text=item["segment_value"] or "(blank)", note=item["segment"]),
+            kpi_cell(item["kpi"], item),
+            Cell(text=capital(part["cause"]), note=part["text"], tone="bad" if part["cause"] == UNEXPLAINED else ""),
+            number(brief(part["contribution"], signed=True)),
+            number(grouped(part["loans"])),
+            cell("; ".join(loans) or capital(bridge["not_by_loan"])),
+        )
 
 
 def segments_lead(document: Document) -> str:

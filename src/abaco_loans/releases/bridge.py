@@ -31,6 +31,7 @@ class Cause(StrEnum):
     DUST = "dust"
     WRITE_OFF = "write-off"
     RESTRUCTURED = "restructured"
+    FX = "FX"
     FORMULA = "formula"
     ONLY_BASELINE = "loans only in baseline"
     ONLY_CANDIDATE = "loans only in candidate"
