@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -26,7 +27,7 @@ from abaco_loans.operations.production_facts import gather
 from abaco_loans.operations.watch_production import TickOutcome
 from abaco_loans.operations.workspace import ALERTS_FILE
 from abaco_loans.outputs.channels.base import Channel, ChannelError
-from abaco_loans.records.cutovers import NewCutover
+from abaco_loans.records.cutovers import CutoverStatus, NewCutover
 from abaco_loans.releases.trigger import Cause, Trigger
 from abaco_loans.watch.alert import Raise, Severity, Signal
 from abaco_loans.watch.alert_policy import AlertPolicy
@@ -301,7 +302,48 @@ def test_a_rollback_that_does_not_come_to_its_end(desk: AlertWatchDesk) -> None:
     with desk.records() as records:
         records.cutover_writer.move("r1", "running", {})
     desk.alerted(outcome)
+    assert desk.open() == {"rollback_failed": "critical"}, "it goes on, and nobody knows how it ends"
+    with desk.records() as records:
+        records.cutover_writer.move("r1", "completed", {})
+    desk.alerted(outcome)
     assert desk.open() == {}
+
+
+@pytest.mark.parametrize("end", ["rollback", "cutover", "pointer"])
+def test_a_rollback_that_was_stopped_is_open_until_production_is_whole(desk: AlertWatchDesk, end: str) -> None:
+    def plan(name: str, kind: Literal["cutover", "rollback", "drill"], *moves: CutoverStatus) -> None:
+        with desk.records() as records:
+            new = NewCutover(cutover_id=name, kind=kind, from_release="v2", to_release="v1", plan="{}", plan_hash=name)
+            records.cutover_writer.add(new)
+            for status in moves:
+                records.cutover_writer.move(name, status, {})
+
+    def failed() -> bool:
+        desk.alerted(outcome)
+        return "rollback_failed" in desk.open()
+
+    outcome = desk.at(0.5)
+    plan("r1", "rollback", "running")
+    assert not failed(), "one that runs has not failed"
+    with desk.records() as records:
+        records.cutover_writer.move("r1", "stopped", {})
+    assert failed()
+    plan("later", "cutover", "running", "stopped")
+    plan("back", "cutover", "running", "rolled_back")
+    plan("try", "drill", "running", "completed")
+    plan("next", "cutover")
+    assert failed(), "nothing of that made production whole"
+    if end == "pointer":
+        with desk.records() as records:
+            records.production_writer.hold("next")
+            records.production_writer.switch("next", "v1", expected="v2")
+        assert failed(), "no job is taken yet"
+        with desk.records() as records:
+            records.production_writer.unhold("next")
+    else:
+        plan("good", "rollback" if end == "rollback" else "cutover", "running", "completed")
+    assert not failed()
+    assert [item.status for item in desk.alerts() if item.rule == "rollback_failed"] == ["resolved"]
 
 
 # --- safe to repeat ---

@@ -7,13 +7,10 @@ import logging
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import pytest
 
@@ -28,23 +25,10 @@ from abaco_loans.outputs.lineage import lineage_id
 from abaco_loans.sample import SampleSpec
 from abaco_loans.wiring import open_records, run_tools, validate_tools
 from tests.operations.desk import Desk, bucketed_row, worked_example, write_csv
+from tests.operations.lineage_form import FACETS, SCHEMA, NotInForm, check_event
 from tests.operations.programs import add_program
 
 Event = dict[str, Any]
-
-# What the schema of each facet requires (openlineage.io/spec/facets).
-REQUIRED = {
-    "schema": {"fields"},
-    "version": {"datasetVersion"},
-    "columnLineage": {"fields"},
-    "dataQualityAssertions": {"assertions"},
-    "inputStatistics": set(),
-    "outputStatistics": set(),
-    "processing_engine": {"version"},
-    "nominalTime": {"nominalStartTime"},
-    "errorMessage": {"message", "programmingLanguage"},
-    "jobType": {"processingType", "integration"},
-}
 
 
 @pytest.fixture
@@ -55,47 +39,12 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def told(desk: Desk) -> list[Event]:
-    """All events of the file, each valid."""
+    """All events of the file, each of the published form."""
     text = (desk.workspace.root / LINEAGE_FILE).read_text(encoding="utf-8")
     found = [json.loads(line) for line in text.splitlines()]
     for event in found:
-        check(event)
+        check_event(event)
     return found
-
-
-def check(event: Event) -> None:
-    """As OpenLineage.json 2-0-2 and the schemas of the facets say."""
-    assert set(event) == {"eventType", "eventTime", "run", "job", "inputs", "outputs", "producer", "schemaURL"}
-    assert event["eventType"] in {"START", "COMPLETE", "FAIL"}
-    assert datetime.fromisoformat(event["eventTime"]).tzinfo is not None
-    assert urlparse(event["producer"]).scheme
-    assert event["schemaURL"].endswith("/OpenLineage.json#/$defs/RunEvent")
-    uuid.UUID(event["run"]["runId"])
-    facets(event["run"]["facets"])
-    for named in (event["job"], *event["inputs"], *event["outputs"]):
-        assert named["namespace"] and named["name"]
-        facets(named.get("facets", {}))
-    for dataset in event["inputs"]:
-        assert set(dataset) <= {"namespace", "name", "facets", "inputFacets"}
-        facets(dataset["inputFacets"])
-    for dataset in event["outputs"]:
-        assert set(dataset) <= {"namespace", "name", "facets", "outputFacets"}
-        facets(dataset["outputFacets"])
-
-
-def facets(found: Mapping[str, Any]) -> None:
-    for name, facet in found.items():
-        assert set(facet) >= {"_producer", "_schemaURL"} | REQUIRED[name], name
-        assert urlparse(facet["_schemaURL"]).scheme == "https"
-        if name == "schema":
-            assert all(field["name"] and field["type"] for field in facet["fields"])
-        if name == "dataQualityAssertions":
-            assert all(item["assertion"] and isinstance(item["success"], bool) for item in facet["assertions"])
-        if name == "columnLineage":
-            for column in facet["fields"].values():
-                for source in column["inputFields"]:
-                    assert source["namespace"] and source["name"] and source["field"]
-                    assert all(step["type"] in {"DIRECT", "INDIRECT"} for step in source["transformations"])
 
 
 def named(event: Event, end: str) -> Event:
@@ -186,6 +135,76 @@ def test_nothing_names_a_loan_a_person_a_file_or_this_machine(desk: Desk, tmp_pa
         assert word not in text
 
 
+# --- the published form ---
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Event]:
+    """An event of each kind: a run that begins, one that ends well with rows refused, one that fails, a program."""
+    folder = tmp_path_factory.mktemp("events")
+    desk = Desk(folder / "workspace")
+    desk.reopen(lineage="file")
+    rows = [*worked_example(), *(bucketed_row(f"G{number}", "1", b0="1") for number in range(200))]
+    path = write_csv(folder / "t.csv", [*rows, bucketed_row("D", "not a number")])
+    desk.run(path)
+    with pytest.raises(InputError):
+        desk.run(write_csv(folder / "strict.csv", [*rows[:9], bucketed_row("D", "not a number")]), strict=True)
+    add_program(desk.workspace, "old", 'print(\'{"kpis": {"risk.par_30": 1}}\')\n')
+    tools = run_tools(desk.workspace, desk.environment, desk.said.append, desk.clock)
+    run_release(RunRequest(path=path, release="old"), tools, desk.environment)
+    start, good, _, bad, _, program = told(desk)
+    return {"START": start, "COMPLETE": good, "FAIL": bad, "program": program}
+
+
+def test_every_kind_of_event_is_of_the_published_form_and_says_which(events: dict[str, Event]) -> None:
+    assert {name: event["eventType"] for name, event in events.items()} == {
+        "START": "START", "COMPLETE": "COMPLETE", "FAIL": "FAIL", "program": "COMPLETE",
+    }  # fmt: skip
+    assert {event["schemaURL"] for event in events.values()} == {SCHEMA}
+    seen = set()
+    for event in events.values():
+        made = check_event(event)
+        assert (str(made.run.runId), made.job.name) == (event["run"]["runId"], event["job"]["name"])
+        seen |= {("run", name) for name in event["run"]["facets"]} | {("job", name) for name in event["job"]["facets"]}
+        for kind in ("input", "output"):
+            for item in event[f"{kind}s"]:
+                seen |= {("dataset", name) for name in item["facets"]}
+                seen |= {(kind, name) for name in item[f"{kind}Facets"]}
+    assert seen == set(FACETS), "every facet that is known is told in some event, and was looked at"
+
+
+BROKEN: dict[str, Callable[[Event], Any]] = {
+    "no run": lambda event: event["run"].pop("runId"),
+    "no UUID": lambda event: event["run"].update(runId="run-1"),
+    "no time": lambda event: event.update(eventTime="2025-11-30"),
+    "no zone": lambda event: event.update(eventTime="2025-11-30T10:00:00"),
+    "no state": lambda event: event.update(eventType="DONE"),
+    "no URI": lambda event: event.update(producer="abaco loans"),
+    "another schema": lambda event: event.update(schemaURL="https://openlineage.io/spec/1-0-0/OpenLineage.json"),
+    "a key of ours": lambda event: event.update(abaco=1),
+    "a job without a name": lambda event: event["job"].pop("name"),
+    "rows as text": lambda event: event["inputs"][0]["inputFacets"]["inputStatistics"].update(rowCount="3"),
+    "success as text": lambda event: event["inputs"][0]["inputFacets"]["dataQualityAssertions"]["assertions"][0].update(
+        success="no"
+    ),
+    "a facet without a producer": lambda event: event["job"]["facets"]["jobType"].pop("_producer"),
+    "a facet without its schema": lambda event: event["inputs"][0]["facets"]["version"].pop("_schemaURL"),
+    "a facet at another place": lambda event: event["run"]["facets"].update(schema={}),
+    "a facet of ours": lambda event: event["outputs"][0]["facets"].update(abaco={}),
+    "a column of no input": lambda event: named(event, "kpis.json")["facets"]["columnLineage"]["fields"].update(x={}),
+    "a field without a name": lambda event: event["inputs"][0]["facets"]["schema"]["fields"][0].pop("name"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_an_event_of_another_form_is_seen(events: dict[str, Event], fault: str) -> None:
+    event = json.loads(json.dumps(events["COMPLETE"]))
+    check_event(event)
+    BROKEN[fault](event)
+    with pytest.raises(NotInForm):
+        check_event(event)
+
+
 # --- over HTTP ---
 
 
@@ -242,7 +261,7 @@ def test_events_are_sent_where_the_variables_say(
     by_http(desk, monkeypatch, receiver.url)
     desk.run(write_csv(tmp_path / "t.csv", worked_example()))
     for event in receiver.events:
-        check(event)
+        check_event(event)
     assert [event["eventType"] for event in receiver.events] == ["START", "COMPLETE"]
     assert not (desk.workspace.root / LINEAGE_FILE).exists()
 

@@ -67,7 +67,7 @@ def validated(desk: WatchDesk) -> None:
     performance = {
         "status": "WARN",
         "metrics": {"last_run_memory_mb": 150.5},
-        "evidence": {"last_run_rate": {"run": last}},
+        "evidence": {"last_run_memory": {"run": last}},
     }
     text = json.dumps({"status": "WARN", "checks": {"performance": performance, "audit_trail": {}}})
     (desk.workspace.root / REPORT).write_text(text, encoding="utf-8")

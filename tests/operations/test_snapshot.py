@@ -23,7 +23,6 @@ from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.take_snapshot import ROLLBACK_FOLDER, Snapshot, take_snapshot, verify_snapshot
 from abaco_loans.records.ledger import NewEvent
 from abaco_loans.records.production import NewJob
-from abaco_loans.records.schema import metadata
 from abaco_loans.records.store import Store, open_store
 from tests.faults.harness import environment, tree_of
 from tests.operations.queue_desk import QueueDesk
@@ -74,7 +73,7 @@ def test_all_that_the_way_back_is_checked_against_is_in_it(desk: QueueDesk) -> N
     releases = tree_of(root / "releases")
     assert tree_of(found.folder / "releases") == releases
     assert len(releases) > 10
-    for name in ("abaco.yml", "roles.yml"):
+    for name in ("abaco.yml", "roles.yml", "alerts.yml"):
         assert (found.folder / "settings" / name).read_bytes() == (root / name).read_bytes()
     with desk.records() as records:
         (run,) = records.reader.list()
@@ -270,19 +269,16 @@ def test_two_at_once_make_one(desk: QueueDesk) -> None:
 
 
 @pytest.fixture
-def on_server(desk: QueueDesk, postgres_url: str) -> Iterator[Store]:
-    """Records on a real PostgreSQL, left empty."""
-    with open_store(postgres_url, clock=desk.clock, actor="ana") as store:
+def on_server(desk: QueueDesk, server_url: str) -> Iterator[Store]:
+    """Records on a real PostgreSQL."""
+    with open_store(server_url, clock=desk.clock, actor="ana") as store:
         store.production_writer.ensure("v2")
         new = NewJob(tape_sha256="a" * 64, tape_name="t.csv", as_of=None, spool="queue/aa/t.csv")
         store.production_writer.submit(new)
         yield store
-        with store._database.write() as connection:
-            for name in ("alembic_version", *(table.name for table in reversed(metadata.sorted_tables))):
-                connection.rows(f"DROP TABLE {name}")
 
 
-def test_of_a_server_the_lines_are_the_copy(desk: QueueDesk, on_server: Store, postgres_url: str) -> None:
+def test_of_a_server_the_lines_are_the_copy(desk: QueueDesk, on_server: Store, server_url: str) -> None:
     found = take_snapshot(replace(desk.workspace), ID, on_server, desk.clock)
     assert verify_snapshot(desk.workspace, ID, found.manifest_digest) == found.files
     manifest = json.loads((found.folder / "manifest.json").read_bytes())
@@ -293,7 +289,7 @@ def test_of_a_server_the_lines_are_the_copy(desk: QueueDesk, on_server: Store, p
     assert (len(events), events[-1]) == (manifest["ledger"]["count"], found.ledger_head)
     with on_server.standing(desk.workspace.root / "none") as standing:
         before = standing.head()
-        with open_store(postgres_url, clock=desk.clock, actor="bob") as other:
+        with open_store(server_url, clock=desk.clock, actor="bob") as other:
             other.append([NOTE])
         assert standing.head() == before
         with pytest.raises(AssertionError, match="only read"):

@@ -145,7 +145,7 @@ def test_an_empty_workspace_passes_and_says_what_does_not_apply(desk: Desk) -> N
     report = validated(desk)
     assert statuses(report) == dict.fromkeys(CHECKS, "PASS") | {"data_integrity": "NOT_APPLICABLE"}
     assert report.status is Status.PASS
-    for name in (REPEATED, "published_files", "last_run_rate", "last_run_events"):
+    for name in (REPEATED, "published_files", "last_runs_rate", "last_run_events"):
         assert part(report, name).status is Status.NOT_APPLICABLE
     assert part(report, "memory_peak").status is Status.PASS
     # Its own event, and the anchor over it, are whole the next time.
@@ -361,7 +361,7 @@ def performance(
     changed = replace(
         bench,
         folder=folder,
-        last=replace(bench.last, timings=timings or bench.last.timings),
+        last_runs=(replace(bench.last, timings=timings or bench.last.timings),),
         baseline={"memory_mb": Decimal(baseline_mb)} if baseline_mb else {},
     )
     return check_performance(changed, repeated, SideRun(status="ok", peak_memory_mb=peak_mb))
@@ -369,7 +369,7 @@ def performance(
 
 def test_memory_time_and_baseline_have_limits(bench: ValidationDesk) -> None:
     high = performance(bench, peak_mb=201, run_peak_mb=1001, ingestion=8, output=3, baseline_mb=190)
-    for name in ("memory_peak", "last_run_memory", "last_run_rate", "against_baseline"):
+    for name in ("memory_peak", "last_run_memory", "last_runs_rate", "against_baseline"):
         assert part(high, name).status is Status.WARN, name
     assert part(performance(bench, peak_mb=501), "memory_peak").status is Status.FAIL
     good = performance(bench, peak_mb=94, run_peak_mb=1000, ingestion=8, baseline_mb=90)

@@ -19,6 +19,7 @@ from abaco_loans.watch.alert_policy import (
     EmailTarget,
     ErrorBudget,
     PagerDutyTarget,
+    Places,
     QuietHours,
     SlackTarget,
     Step,
@@ -49,6 +50,7 @@ quiet_hours: {from: "21:00", to: "07:00", zone: America/Tegucigalpa}
 expect_tape_every_h: null
 error_budget: {runs: 10, failed: 0}
 owners: {kpi_threshold: boss}
+links: {runbook: https://wiki.example.com/abaco/operations, dashboard: "https://grafana.example.com:3000/d/a?var=1#p"}
 """
 
 
@@ -90,6 +92,10 @@ def test_what_a_whole_file_means() -> None:
         tape_every=None,
         error_budget=ErrorBudget(runs=10, failed=0),
         owners={"kpi_threshold": "boss"},
+        links=Places(
+            runbook="https://wiki.example.com/abaco/operations",
+            dashboard="https://grafana.example.com:3000/d/a?var=1#p",
+        ),
     )
 
 
@@ -104,7 +110,7 @@ def test_the_shipped_file_says_what_holds_without_it() -> None:
 
 def test_what_the_shipped_file_offers_can_be_taken_out_of_its_comments() -> None:
     text = builtin_alerts().replace("allowed_hosts: []\n# allowed", "allowed")
-    for name in ("team_chat", "on_call", "our_system", "mail", "quiet_hours", "owners"):
+    for name in ("team_chat", "on_call", "our_system", "mail", "quiet_hours", "owners", "links"):
         assert f"# {name}:" in text
         text = text.replace(f"# {name}:", f"{name}:")
     policy = read(text)
@@ -185,6 +191,11 @@ def slack(url_env: str) -> str:
         ("error_budget: {runs: 3, failed: 3}", "ALR-101", 1, "nothing is ever told"),
         ("owners:\n  memori: engineering_lead", "ALR-105", 2, "memori is no rule"),
         ("owners:\n  memory: nobody", "ALR-105", 2, "not in the chain"),
+        ("links:\n  runbook: http://wiki.example.com/x", "ALR-101", 2, "pattern"),
+        ("links:\n  runbook: https://wiki.example.com/x#there", "ALR-101", 2, "pattern"),
+        ("links:\n  dashboard: https://ana:secret@grafana.example.com/d", "ALR-101", 2, "pattern"),
+        ("links:\n  dashboard: 'https://x.example.com/d|evil>'", "ALR-101", 2, "pattern"),
+        ("links:\n  wiki: https://x.example.com", "ALR-101", 2, "unknown key"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_wrong_is_told_with_its_line(text: str, code: str, line: int, words: str) -> None:

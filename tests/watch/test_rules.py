@@ -131,6 +131,19 @@ def test_a_figure_that_could_not_be_measured_is_a_warning(name: str) -> None:
     assert figures({name: None}) == {FIGURES[name]: "warning"}
 
 
+def test_a_figure_that_waits_for_a_first_tape_says_nothing_and_resolves_nothing() -> None:
+    waits = ("error_rate_percent", "kpi_variance_percent")
+    numbers = {name: None if name in waits else Decimal(text) for name, text in CALM.items()}
+    found = Figures(at=NOON, numbers=numbers, pipeline_status="running", validation_status=Status.PASS, waiting=waits)
+    judged = judged_figures(found, (), {})
+    assert {judged[name].status for name in waits} == {Status.UNKNOWN}, "what was not measured does not pass"
+    looked = signals(Facts(at=NOON, figures=judged))
+    assert looked.signals == ()
+    assert looked.looked_at.isdisjoint({"error_rate", "kpi_variance"})
+    measured = judged_figures(replace(found, numbers={**numbers, waits[0]: Decimal(6)}), (), {})
+    assert measured[waits[0]].status is Status.FAIL, "a figure that is there counts"
+
+
 def test_pipeline_and_validation() -> None:
     def judged(pipeline: str | None, validation: Status) -> dict[str, str]:
         numbers = {name: Decimal(text) for name, text in CALM.items()}

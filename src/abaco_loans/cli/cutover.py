@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from abaco_loans.operations.workspace import Workspace
     from abaco_loans.records.cutovers import CutoverRecord
 
-_PHASES = (
-    "pre-cutover validation",
-    "backup and snapshots",
-    "staging validation",
-    "graceful shutdown",
-    "activation",
-    "post-cutover validation",
-    "way back",
-)
 _COLOURS = {"done": "green", "failed": "red", "held": "yellow", "undone": "yellow", "started": "cyan"}
 _ENDS = {"completed": "green", "rolled_back": "yellow", "stopped": "red", "held": "yellow"}
 
@@ -243,14 +234,15 @@ class _Lines:
     def tell(self, told: Told) -> None:
         """A line."""
         from abaco_loans.operations.incident_report import write_cutover_log
+        from abaco_loans.releases.plan import Phase
 
         self._log = write_cutover_log(self._place, self._log, told)
         if self._quiet or told.status == "started":
             return
-        if int(told.step.phase) != self._phase:
-            self._phase = int(told.step.phase)
-            name = _PHASES[self._phase]
-            click.echo(f"phase {self._phase}: {name}" if self._phase < len(_PHASES) - 1 else f"{name}:")
+        phase = told.step.phase
+        if phase != self._phase:
+            self._phase = phase
+            click.echo(f"{phase.words}:" if phase is Phase.WAY_BACK else f"phase {phase:d}: {phase.words}")
         seconds = f"{told.seconds:7.2f} s" if told.seconds is not None else ""
         words = f": {show.plain(told.words)}" if told.words else ""
         click.echo(f"  {_coloured(told.status)} {seconds}  {told.step.name}{words}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from abaco_loans.errors import AbacoError, UsageError
 from abaco_loans.operations.alert_production import AlertTools
+from abaco_loans.operations.deliver_alerts import links_of
 from abaco_loans.outputs.channels.base import ChannelError, Message, send_within
 from abaco_loans.records.alerts import AlertReader, Delivery
 from abaco_loans.watch.alert import Alert, AlertStatus, Notice, NoticeKind, Severity, Silence, fingerprint
@@ -135,7 +136,7 @@ def _tried(tools: AlertTools, name: str) -> Tried:
     kinds = (NoticeKind.RAISE, NoticeKind.RESOLVE) if opens else (NoticeKind.RAISE,)
     try:
         for kind in kinds:
-            message = _test_message(name, kind, tools.clock.now())
+            message = replace(_test_message(name, kind, tools.clock.now()), links=links_of(tools.policy))
             send_within(tools.open_channel(name), message, _TEST_TIMEOUT_S)
     except ChannelError as error:
         return Tried(channel=name, error=error)

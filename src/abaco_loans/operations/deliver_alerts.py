@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from abaco_loans.clock import Clock
 from abaco_loans.errors import InvariantError
 from abaco_loans.outputs.channels.base import Channel, ChannelError, Link, Message, send_within
 from abaco_loans.records.alerts import AlertReader, AlertWriter, Delivery
+from abaco_loans.watch.alert import Alert
 from abaco_loans.watch.alert_policy import AlertPolicy
 from abaco_loans.watch.rules import RULES, group
 
@@ -51,7 +52,6 @@ class DeliverTools:
     Attributes:
         open_channel: the channel of a name in the policy; raises ChannelError.
         tell: takes a line for people.
-        links: of every message, beside the runbook.
         send_timeout_s: how long one message may take.
     """
 
@@ -60,7 +60,6 @@ class DeliverTools:
     open_records: Callable[[], AbstractContextManager[AlertRecords]]
     open_channel: Callable[[str], Channel]
     tell: Callable[[str], None] = lambda text: None
-    links: tuple[Link, ...] = ()
     send_timeout_s: int = SEND_TIMEOUT_S
 
 
@@ -92,22 +91,35 @@ def deliver(tools: DeliverTools) -> Delivered:
         return _Round(tools, records).work()
 
 
-def message_of(delivery: Delivery, records: AlertReader, policy: AlertPolicy, links: tuple[Link, ...] = ()) -> Message:
+def message_of(delivery: Delivery, records: AlertReader, policy: AlertPolicy) -> Message:
     """What a delivery says, of the alert as it stands now."""
     alert = records.get(delivery.alert_id)
     if alert is None:
         raise InvariantError(f"delivery {delivery.delivery_id} speaks of no alert")
     chain, step = policy.chain, delivery.notice.step
     rule = RULES.get(alert.rule)
+    runbook = _runbook(policy, alert)
     return Message(
-        alert=alert,
+        alert=replace(alert, runbook=runbook or alert.runbook),
         notice=delivery.notice,
         at=delivery.queued_at,
         who=chain[step].who if step < len(chain) else "",
         meaning=rule.text if rule else "",
         others=tuple(item.subject for item in group(alert, records.open()) if item.alert_id != alert.alert_id),
-        links=links,
+        links=links_of(policy, runbook),
     )
+
+
+def links_of(policy: AlertPolicy, runbook: str = "") -> tuple[Link, ...]:
+    """What a message leads to: the dashboard, where there is one, and this page of the runbook, where it has a URL."""
+    found = (("Dashboard", policy.links.dashboard), ("Runbook", runbook))
+    return tuple(Link(text=text, href=href) for text, href in found if href)
+
+
+def _runbook(policy: AlertPolicy, alert: Alert) -> str:
+    """The URL of what to do about an alert; '' where the runbook has none."""
+    anchor = alert.runbook.partition("#")[2]
+    return f"{policy.links.runbook}#{anchor}" if policy.links.runbook and anchor else ""
 
 
 def retry_at(attempts: int, error: ChannelError, queued_at: datetime, now: datetime) -> datetime | None:
@@ -167,7 +179,7 @@ class _Round:
         if stale and (held or delivery.attempts):
             self._give_up(claimed, breaker.last_code if breaker else delivery.last_code)
             return
-        message = message_of(claimed, self._reader, self._tools.policy, self._tools.links)
+        message = message_of(claimed, self._reader, self._tools.policy)
         try:
             send_within(self._tools.open_channel(channel), message, self._tools.send_timeout_s)
         except ChannelError as error:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from abaco_loans.errors import WorldError
 from abaco_loans.operations.watch_production import TickOutcome
 from abaco_loans.records.alerts import AlertReader
-from abaco_loans.records.cutovers import CutoverReader
+from abaco_loans.records.cutovers import CutoverReader, CutoverRecord
 from abaco_loans.records.ledger import Event
 from abaco_loans.records.production import ProductionReader
 from abaco_loans.records.runs import PANEL_PREFIX, RunReader
@@ -103,7 +103,7 @@ def gather(records: FactRecords, policy: AlertPolicy, outcome: TickOutcome | Non
         missed_hours=None if watched is None or checkpoints is None else _missed(checkpoints),
         decisions=None if watched is None else _known(lambda: _decisions(records.watch_reader, watch)),
         breakers=_known(lambda: _breakers(records.alert_reader, policy)),
-        rollback_failed=_known(lambda: _rollback_failed(records.cutover_reader, outcome)),
+        rollback_failed=_known(lambda: _rollback_failed(records, outcome)),
     )
 
 
@@ -117,7 +117,10 @@ def _figures(
     if last is None:
         return None
     said = last.judged["figures"]
-    return {name: Judged(status=Status(item["status"]), words=item["words"]) for name, item in said.items()}
+    return {
+        name: Judged(status=Status(item["status"]), words=item["words"], waits=item.get("waits", False))
+        for name, item in said.items()
+    }
 
 
 def _validated(report: Report) -> dict[str, Judged]:
@@ -222,14 +225,31 @@ def _breakers(reader: AlertReader, policy: AlertPolicy) -> dict[str, bool]:
     return {item.channel: item.opened_at is not None for item in reader.breakers() if item.channel in policy.channels}
 
 
-def _rollback_failed(reader: CutoverReader, outcome: TickOutcome | None) -> str:
-    """What keeps the latest rollback from its end: one that could not begin, or that is held or was stopped."""
+def _rollback_failed(records: FactRecords, outcome: TickOutcome | None) -> str | None:
+    """What keeps the latest rollback from its end: one that could not begin, or that is held or was stopped.
+
+    A stopped one is made good by a later cutover or rollback that completes, or when the release it was for is active
+    and jobs are taken; one that was stopped or came to nothing itself mends nothing. None: a rollback runs, and how it
+    ends is not known.
+    """
     if outcome is not None and outcome.stuck is not None:
         return f"a rollback was called for, and could not be carried out ({outcome.stuck.code})"
-    last = next((item for item in reader.list(_CUTOVERS) if item.kind != "drill" and item.status != "planned"), None)
-    if last is None or last.kind != "rollback" or last.status not in ("held", "stopped"):
-        return ""
-    return f"rollback {last.cutover_id} to {last.to_release} is {last.status}"
+    for item in records.cutover_reader.list(_CUTOVERS):
+        if item.status == "completed" and item.kind != "drill":
+            return ""
+        if item.kind != "rollback" or item.status == "planned":
+            continue
+        if item.status == "running":
+            return None
+        words = f"rollback {item.cutover_id} to {item.to_release} is {item.status}"
+        return "" if _is_made_good(records, item) else words
+    return ""
+
+
+def _is_made_good(records: FactRecords, rollback: CutoverRecord) -> bool:
+    """Whether production is where a rollback that was stopped would have brought it; one that is held is not over."""
+    pointer = records.production_reader.pointer()
+    return rollback.status == "stopped" and pointer.active == rollback.to_release and not pointer.held_by
 
 
 def _known(look: Callable[[], T]) -> T | None:

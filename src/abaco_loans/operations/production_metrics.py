@@ -194,7 +194,7 @@ def _last_run(tools: MetricsTools, records: MetricsRecords, last: RunRecord) -> 
             yield _one("abaco_last_run_rows", rows, result=name)
     performance = (_report(tools, records.last_event_of("production.validated")) or {}).get("performance", {})
     memory = performance.get("metrics", {}).get("last_run_memory_mb")
-    if memory is not None and performance["evidence"].get("last_run_rate", {}).get("run") == last.run_id:
+    if memory is not None and performance["evidence"].get("last_run_memory", {}).get("run") == last.run_id:
         yield _one("abaco_last_run_memory_bytes", Decimal(memory) * _MB)
 
 

@@ -1,9 +1,9 @@
 """The snapshot before a cutover: what the way back is checked against, in ``.rollback/<cutover id>/``, read-only.
 
-It holds the settings (and ``roles.yml``), every file of every release, the pointer, runs and KPI values, the queue
-(jobs, and the results they got), and the ledger with its head and anchors. Records in SQLite are copied whole as well;
-of records on a server the JSON lines are the copy. All of the records is of one moment. No key, no tape and nothing
-that can be worked out again is in it.
+It holds the settings, ``roles.yml`` and ``alerts.yml``, every file of every release, the pointer, runs and KPI values,
+the queue (jobs, and the results they got), and the ledger with its head and anchors. Records in SQLite are copied whole
+as well; of records on a server the JSON lines are the copy. All of the records is of one moment. No key, no tape and
+nothing that can be worked out again is in it.
 
 Invariants: the folder is there whole, durable and read-only, or not at all (written as ``.part-<cutover id>``, fsynced,
 renamed); what was read of the records was checked against its seals; ``manifest.json`` lists every other file with size
@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from abaco_loans.clock import Clock
 from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.copy_workspace import RELEASES, copy_releases
-from abaco_loans.operations.workspace import SETTINGS_FILE, Workspace
+from abaco_loans.operations.workspace import ALERTS_FILE, SETTINGS_FILE, Workspace
 from abaco_loans.outputs.publish import MANIFEST, hash_file, set_aside, sync, world
 from abaco_loans.records.anchors import export, read_anchors
 from abaco_loans.records.ledger import Event
@@ -203,7 +203,7 @@ def _write_all(workspace: Workspace, part: Path, records: SnapshotRecords) -> No
     if not any((part / "records").iterdir()):
         (part / "records").rmdir()
     (part / "settings").mkdir(mode=0o700)
-    for name in (SETTINGS_FILE, ROLES_FILE):
+    for name in (SETTINGS_FILE, ROLES_FILE, ALERTS_FILE):
         if (workspace.root / name).is_file():
             shutil.copyfile(workspace.root / name, part / "settings" / name)
     copy_releases(workspace, part / RELEASES)

@@ -28,13 +28,14 @@ from abaco_loans.operations.verify_audit import Ledger
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.publish import world
 from abaco_loans.records.ledger import Event
-from abaco_loans.records.runs import RunReader, RunRecord
+from abaco_loans.records.runs import PANEL_PREFIX, RunReader, RunRecord
 from abaco_loans.releases.command_release import CommandRelease
 from abaco_loans.releases.release import Release
 from abaco_loans.watch.check import Status, SubCheck
 from abaco_loans.watch.metric import Metric, judged
 
 KNOWN_ANSWERS = "known_answers"
+_LAST_RUNS, _RUNS_LOOKED_THROUGH = 5, 200
 
 
 class Trail(Ledger, Protocol):
@@ -76,6 +77,8 @@ class Desk:
     Attributes:
         release: name of the release that is validated.
         last: the run that finished last; None where there is none, or ``unread`` says why it cannot be read.
+        last_runs: up to five runs of the release, of the layout of the last of them, which is the first here; or why
+            they cannot be read.
         folder: private, for whatever a check needs.
         trial: the trial workspace, ``trial_tools`` for it.
         baseline: metrics that were recorded before, by name.
@@ -89,6 +92,7 @@ class Desk:
     folder: Path
     trial: Workspace
     trial_tools: Tools
+    last_runs: tuple[RunRecord, ...] | AbacoError = ()
     baseline: Mapping[str, Decimal] = field(default_factory=dict)
     releases: dict[str, Release | CommandRelease] = field(default_factory=dict)
 
@@ -171,11 +175,27 @@ def open_desk(given: ValidateTools, folder: Path, baseline: Mapping[str, Decimal
         release=workspace.settings.release,
         last=last,
         unread=unread,
+        last_runs=_last_runs(given, workspace.settings.release),
         folder=folder,
         trial=trial,
         trial_tools=given.tools_for(trial),
         baseline=baseline or {},
     )
+
+
+def _last_runs(given: ValidateTools, release: str) -> tuple[RunRecord, ...] | AbacoError:
+    """The last runs of a release that finished; no panels, and of one layout, as each takes its own time."""
+    try:
+        with given.tools.open_records() as records:
+            listed = records.reader.list(_RUNS_LOOKED_THROUGH)
+    except WorldError as error:
+        return error
+    found = [
+        item
+        for item in listed
+        if (item.status, item.release) == ("finished", release) and not item.run_id.startswith(PANEL_PREFIX)
+    ]
+    return tuple(item for item in found if item.layout == found[0].layout)[:_LAST_RUNS]
 
 
 def _trial(workspace: Workspace, folder: Path) -> Workspace:

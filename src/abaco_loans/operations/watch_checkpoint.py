@@ -124,10 +124,14 @@ class Observed:
     triggers: tuple[Trigger, ...]
 
     def judgement(self) -> dict[str, Any]:
-        """JSON-ready: the ``status``, every figure's status and words, and the triggers that are not calm."""
+        """JSON-ready: the ``status``, every figure's status and words (``waits``: it waits for a first tape), and the
+        triggers that are not calm."""
         return {
             "status": status_of(self.judged).value,
-            "figures": {name: {"status": item.status.value, "words": item.words} for name, item in self.judged.items()},
+            "figures": {
+                name: {"status": item.status.value, "words": item.words, **({"waits": True} if item.waits else {})}
+                for name, item in self.judged.items()
+            },
             "triggers": [
                 {"cause": item.cause.value, "fired": item.fired, "words": item.words} for item in self.triggers
             ],
@@ -169,6 +173,7 @@ def observe(
         pipeline_status=_known(lambda: _pipeline(records, trail, now)),
         validation_status=report.status if report else Status.UNKNOWN,
         not_applicable=no_latency() if _without_latency(checks) else (),
+        waiting=_waiting(records, trail, watch),
         compared={MEMORY.name: metrics.get(MEMORY.name)},
     )
     events = metrics.get(AUDIT_EVENTS.name)
@@ -243,6 +248,17 @@ def _worst(variances: Mapping[str, Decimal | None] | None) -> Decimal | None:
 def _largest(*sizes: Decimal | None) -> Decimal | None:
     known = [size for size in sizes if size is not None]
     return max(known, default=None)
+
+
+def _waiting(records: WatchRecords, trail: Trail | None, watch: WatchRecord) -> frozenset[str]:
+    """What waits for a first tape: the error rate until a job has ended since the watch began; the variance until one
+    has ended well, and the last run is not one of the watched release either. A ledger that cannot be read waits for
+    nothing."""
+    last = _known(lambda: (records.reader.latest_finished(),))
+    if trail is None or last is None:
+        return frozenset()
+    served = any(not item.failed for item in trail.ended) or (last[0] is not None and last[0].release == watch.release)
+    return frozenset({*(() if trail.ended else (ERROR_RATE.name,)), *(() if served else (KPI_VARIANCE.name,))})
 
 
 def _without_latency(checks: Sequence[Check]) -> bool:

@@ -106,6 +106,14 @@ class ErrorBudget:
     failed: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where people look, as https URLs ('': nowhere): the operator's runbook, without an anchor, and a dashboard."""
+
+    runbook: str = ""
+    dashboard: str = ""
+
+
 def _default_chain() -> tuple[Step, ...]:
     """The chain of SPEC, "Watching production"."""
     minutes = (
@@ -135,6 +143,7 @@ class AlertPolicy:
         chain: the first step is asked first.
         tape_every: how often a tape has to arrive; None: none is expected.
         owners: rule → who of the chain owns its alerts, where it is not the rule's own owner.
+        links: what messages lead to.
     """
 
     channels: Mapping[str, Target] = field(default_factory=lambda: {CONSOLE: ConsoleTarget()})
@@ -144,6 +153,7 @@ class AlertPolicy:
     tape_every: timedelta | None = timedelta(hours=26)
     error_budget: ErrorBudget = field(default_factory=ErrorBudget)
     owners: Mapping[str, str] = field(default_factory=dict)
+    links: Places = field(default_factory=Places)
 
     def owner(self, rule: str) -> str:
         """Who owns the alerts of a rule: as said here, else the rule's own owner, else the chain's first."""

@@ -26,6 +26,7 @@ from abaco_loans.watch.alert_policy import (
     EmailTarget,
     ErrorBudget,
     PagerDutyTarget,
+    Places,
     QuietHours,
     SlackTarget,
     Step,
@@ -46,6 +47,10 @@ Host = Annotated[
 # A host, with or without scheme and port; an address or a network. `outputs.channels.address` says what each means.
 Allowed = Annotated[str, ModelField(pattern=r"^(https?://)?[a-z0-9_\[]([a-z0-9._:/-]*[a-z0-9_\]])?$", max_length=270)]
 Address = Annotated[str, ModelField(pattern=r"^[^@\s<>,;\x00-\x1f\x7f]+@[A-Za-z0-9.-]+$", max_length=254)]
+# Whoever reads a message follows it: no user or password before the host; a runbook is given without an anchor.
+_PLACE = r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*)?"
+Page = Annotated[str, ModelField(pattern=f"{_PLACE}$", max_length=500)]
+Place = Annotated[str, ModelField(pattern=f"{_PLACE}(#[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*)?$", max_length=1000)]
 Minutes = Annotated[int, ModelField(ge=0, le=_DAY_MIN, strict=True)]
 
 
@@ -159,6 +164,11 @@ class _Budget(FileModel):
         return self
 
 
+class _Links(FileModel):
+    runbook: Page | None = None
+    dashboard: Place | None = None
+
+
 class _AlertsFile(FileModel):
     channels: dict[Name, _Channel] = {}
     allowed_hosts: tuple[Allowed, ...] = ()
@@ -167,6 +177,7 @@ class _AlertsFile(FileModel):
     expect_tape_every_h: int | None = ModelField(default=26, ge=1, le=8784, strict=True)
     error_budget: _Budget = _Budget(runs=ErrorBudget().runs, failed=ErrorBudget().failed)
     owners: dict[str, Name] = {}
+    links: _Links = _Links()
 
 
 def read_alerts(document: Document) -> AlertPolicy:
@@ -192,6 +203,7 @@ def read_alerts(document: Document) -> AlertPolicy:
         tape_every=None if every_h is None else timedelta(hours=every_h),
         error_budget=ErrorBudget(runs=file.error_budget.runs, failed=file.error_budget.failed),
         owners=file.owners,
+        links=Places(runbook=file.links.runbook or "", dashboard=file.links.dashboard or ""),
     )
     _check_chain(document, policy)
     _check_owners(document, policy)

@@ -1,6 +1,7 @@
 """A checkpoint: the nine figures of SPEC, "Watching production", and what each of them means. Pure.
 
-A figure that could not be measured is None, and unknown; one that this release cannot have is not applicable.
+A figure that could not be measured is None, and unknown; one that this release cannot have is not applicable. One that
+waits for a first tape is unknown, too, and says that this is why.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Figures:
         numbers: by name, the metrics of `watch.metric`.
         pipeline_status: ``running``, ``held`` (by a cutover) or ``stalled`` (tapes wait, and nobody takes them).
         not_applicable: names of figures that the release cannot have.
+        waiting: names of metrics that nothing has run for yet since the cutover.
         compared: of figures of which more was measured than the baseline has, the part that is like it.
     """
 
@@ -38,6 +40,7 @@ class Figures:
     pipeline_status: str | None
     validation_status: Status
     not_applicable: Collection[str] = ()
+    waiting: Collection[str] = ()
     compared: Mapping[str, Decimal | None] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, str | None]:
@@ -81,6 +84,10 @@ def judged_figures(figures: Figures, earlier: Sequence[Before], baseline: Mappin
         )
         for name, metric in METRICS.items()
     }
+    for name in figures.waiting:
+        if figures.numbers.get(name) is None:
+            words = f"{METRICS[name].text} is not known: no tape has come to its end since the cutover"
+            found[name] = Judged(status=Status.UNKNOWN, words=words, waits=True)
     found[PIPELINE] = _pipeline(figures.pipeline_status)
     found[VALIDATION] = Judged(
         status=figures.validation_status, words=f"production validation {figures.validation_status}"

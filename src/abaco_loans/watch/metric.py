@@ -50,10 +50,15 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What a value means: PASS, WARN, FAIL (critical) or UNKNOWN, and why."""
+    """What a value means: PASS, WARN, FAIL (critical) or UNKNOWN, and why.
+
+    Attributes:
+        waits: it is unknown only because nothing has run yet that it could be measured by; nothing is broken.
+    """
 
     status: Status
     words: str
+    waits: bool = False
 
 
 KPI_LATENCY = Metric(

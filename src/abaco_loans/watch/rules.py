@@ -93,14 +93,14 @@ class Facts:
 
     Attributes:
         figures: of a checkpoint or validation, by name. One that is not there was not measured; one that there is
-            nothing of is NOT_APPLICABLE.
+            nothing of is NOT_APPLICABLE; one that waits for a first tape is not looked at.
         triggers: of a rollback that are not calm.
         watched: whether a cutover is watched; else no trigger is looked for.
         kpis: of the last run, by id.
         tape_every: how often a tape has to arrive; None, with ``arrivals``: none is expected.
         missed_hours: checkpoints that were missed just before the last one.
         breakers: by channel, whether its breaker is open.
-        rollback_failed: what kept the last rollback from its end; '' where nothing did.
+        rollback_failed: what kept the last rollback from its end; '' where nothing did; None, too, while one runs.
     """
 
     at: datetime
@@ -244,7 +244,12 @@ def group(alert: Alert, open_alerts: Iterable[Alert]) -> tuple[Alert, ...]:
 def _figures(facts: Facts) -> Found | None:
     if facts.figures is None:
         return None
-    measured = {rule: facts.figures[name] for name, rule in FIGURES.items() if name in facts.figures}
+    # What waits for a first tape was not looked at: that none comes, or none runs, has rules of its own.
+    measured = {
+        rule: facts.figures[name]
+        for name, rule in FIGURES.items()
+        if name in facts.figures and not facts.figures[name].waits
+    }
     said = (
         _signal(rule, severity, judged.words)
         for rule, judged in measured.items()

@@ -30,7 +30,7 @@ class Message:
         who: who is asked, a step of the escalation chain.
         meaning: what the rule means, one sentence.
         source: what is watched, by a name that is not a machine's.
-        links: beside the runbook that the alert names.
+        links: where to look; the first is where the alert comes from, if anybody knows.
         others: subjects of the same rule that are told with it.
     """
 
