@@ -9,6 +9,8 @@ PYTHON  ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
+# Tests start many processes: without the compiled modules each would compile all of them again.
+PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CODE    := src tests .ci $(wildcard bench scripts)
 TYPED   := src tests .ci/wheel_check.py $(wildcard bench scripts)
@@ -21,12 +23,12 @@ demo: $(STAMP) ## a workspace with a synthetic book, run and shown, in ./demo
 	@$(BIN)/abaco demo demo
 
 test: $(STAMP) ## all tests
-	@$(BIN)/python -m pytest -n 3 --dist worksteal --durations=25
+	@$(PYTEST) -n 3 --dist worksteal --durations=25
 
 # Its tracer makes a test two to three times as slow, so what walks many examples or starts processes goes without,
 # and `make test`, which has 20 minutes, goes without altogether.
 coverage: $(STAMP) ## the quick tests with coverage: under 90 % fails (a quarter of an hour)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (slow or hypothesis or sweep)" --cov --cov-report=term
+	@$(PYTEST) -n 2 --dist worksteal -m "not (slow or hypothesis or sweep)" --cov --cov-report=term
 
 check: test lint types imports wheel ## everything that CI checks
 
@@ -49,16 +51,16 @@ bench: $(STAMP) ## the numbers of docs/performance.md
 	@$(BIN)/python -m bench
 
 sweep: $(STAMP) ## kill a run at every step it has (minutes)
-	@$(BIN)/python -m pytest -n 2 -m sweep
+	@$(PYTEST) -n 2 -m sweep
 
 soak-queue: $(STAMP) ## 1,000 tapes, two workers that die at random, on both databases (minutes)
-	@$(BIN)/python -m pytest -n 2 -m sweep tests/faults/test_worker_kill.py
+	@$(PYTEST) -n 2 -m sweep tests/faults/test_worker_kill.py
 
 sweep-cutover: $(STAMP) ## kill a cutover and a rollback at every commit and fsync, and at random (ten minutes)
-	@$(BIN)/python -m pytest -n 2 -m sweep tests/faults/test_cutover_kill.py
+	@$(PYTEST) -n 2 -m sweep tests/faults/test_cutover_kill.py
 
 story: $(STAMP) ## every month end of the real book through a cutover and back, with the real checks (minutes)
-	@ABACO_TEST_STORY=whole $(BIN)/python -m pytest tests/operations/test_cutover_story.py
+	@ABACO_TEST_STORY=whole $(PYTEST) tests/operations/test_cutover_story.py
 
 wheel: $(STAMP) ## build the wheel and try it in an empty environment
 	@rm -rf dist

@@ -60,7 +60,6 @@ def _child(asked: dict[str, Any]) -> int:
         cli.main(asked["arguments"])
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(bool(leave.code))
-    return 0
 
 
 def _start(asked: dict[str, Any]) -> int:

@@ -7,8 +7,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
 
 from abaco_loans.clock import FixedClock
 from abaco_loans.operations.run_tape import RunOutcome, RunRequest, run_tape
@@ -76,13 +78,22 @@ def write_csv(path: Path, rows: Sequence[Row], header: Sequence[str] | None = No
 
 
 class Desk:
-    """One workspace and its runs."""
+    """One workspace and its runs.
+
+    Attributes:
+        warm: whether it begins with the cache that a run leaves: release and statements are not worked out anew.
+    """
+
+    warm: ClassVar[bool] = True
 
     def __init__(self, folder: Path, *, key: str = KEY) -> None:
         self.environment = {"ABACO_MASKING_KEY": key}
         self.clock = FixedClock(NOON)
         self.said: list[str] = []
         self.workspace: Workspace = make_workspace(folder, self.environment)
+        if self.warm:
+            for name, content in _kept_by_a_run().items():
+                (self.workspace.cache / name).write_bytes(content)
 
     @property
     def release(self) -> Path:
@@ -130,6 +141,21 @@ class Desk:
         after = change(before)
         assert after != before, "the edit changed nothing"
         path.write_text(after, encoding="utf-8")
+
+
+class ColdDesk(Desk):
+    """A desk on which nothing was ever run."""
+
+    warm = False
+
+
+@cache
+def _kept_by_a_run() -> dict[str, bytes]:
+    """What a run of the worked example leaves in the cache of a new workspace: file → content."""
+    with TemporaryDirectory() as folder:
+        desk = ColdDesk(Path(folder) / "workspace")
+        desk.run(write_csv(Path(folder) / "tape.csv", worked_example()))
+        return {path.name: path.read_bytes() for path in desk.workspace.cache.iterdir()}
 
 
 def with_threads(desk: Desk, threads: int) -> None:

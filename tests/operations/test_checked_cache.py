@@ -21,7 +21,7 @@ from abaco_loans.operations.release_files import read_texts
 from abaco_loans.operations.workspace import Workspace, open_workspace
 from abaco_loans.releases.policy_files import apart, with_policy
 from abaco_loans.releases.release import Release, read_release
-from tests.operations.desk import BUCKETED, Desk, bucketed_row, worked_example, write_csv
+from tests.operations.desk import BUCKETED, ColdDesk, Desk, bucketed_row, worked_example, write_csv
 
 
 def read_anew(workspace: Workspace) -> Release:
@@ -59,6 +59,11 @@ def investor(body: Any) -> Any:
 
 
 @pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return ColdDesk(tmp_path / "workspace")
+
+
+@pytest.fixture
 def tape(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "tape.csv", worked_example())
 
@@ -87,7 +92,7 @@ def test_a_run_is_the_same_with_and_without(desk: Desk, tape: Path, tmp_path: Pa
     shutil.rmtree(desk.workspace.cache)
     again = desk.run(tape)
     assert again.earlier and again.record == first.record
-    cold = Desk(tmp_path / "cold")
+    cold = ColdDesk(tmp_path / "cold")
     shutil.rmtree(cold.workspace.cache)
     assert cold.run(tape).record.run_id == first.record.run_id
     assert {path.name: path.read_bytes() for path in cold.folder(first).glob("kpis.*")} == {

@@ -16,7 +16,7 @@ import pytest
 
 from abaco_loans.operations.private_cache import cache_key, memory_key, read_cached, running_code, write_cached
 from abaco_loans.tape import memory
-from tests.operations.desk import Desk, bucketed_row, worked_example, write_csv
+from tests.operations.desk import ColdDesk, Desk, bucketed_row, worked_example, write_csv
 from tests.operations.panel_desk import JANUARY, build, bytes_of, folder_of, shots
 
 ROWS = [row | {"product": "p"} for row in worked_example()]
@@ -36,6 +36,11 @@ def warm(desk: Desk, source: Desk) -> None:
     """Give the desk what another one remembers."""
     desk.workspace.cache.mkdir(mode=0o700, exist_ok=True)
     shutil.copy(kept(source), kept(desk))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return ColdDesk(tmp_path / "workspace")
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_another_tape_of_that_form_needs_no_tree(desk: Desk, tmp_path: Path) -> 
 
 
 def test_the_outputs_are_the_same_bytes(tmp_path: Path, tape: Path) -> None:
-    cold, first, second = (Desk(tmp_path / name) for name in ("cold", "first", "second"))
+    cold, first, second = (ColdDesk(tmp_path / name) for name in ("cold", "first", "second"))
     wanted = outputs(cold, tape)
     assert outputs(first, tape) == wanted
     shutil.rmtree(first.workspace.outputs)
@@ -74,7 +79,7 @@ def test_the_outputs_are_the_same_bytes(tmp_path: Path, tape: Path) -> None:
 
 def test_a_panel_is_the_same_bytes(tmp_path: Path) -> None:
     tape = shots(tmp_path / "shots.csv", 6, JANUARY)
-    cold, warmed = Desk(tmp_path / "cold"), Desk(tmp_path / "warm")
+    cold, warmed = ColdDesk(tmp_path / "cold"), ColdDesk(tmp_path / "warm")
     wanted = bytes_of(folder_of(cold, build(cold, tape)))
     warm(warmed, cold)
     assert bytes_of(folder_of(warmed, build(warmed, tape))) == wanted
@@ -95,7 +100,7 @@ def test_a_panel_is_the_same_bytes(tmp_path: Path) -> None:
 def test_an_edited_release_gives_what_it_gives_without(
     tmp_path: Path, tape: Path, name: str, old: str, new: str
 ) -> None:
-    plain, cold, edited = (Desk(tmp_path / folder) for folder in ("plain", "cold", "edited"))
+    plain, cold, edited = (ColdDesk(tmp_path / folder) for folder in ("plain", "cold", "edited"))
     before = outputs(plain, tape)
     for desk in (cold, edited):
         desk.edit(name, lambda text: text.replace(old, new, 1))
@@ -106,7 +111,7 @@ def test_an_edited_release_gives_what_it_gives_without(
 
 
 def test_a_column_that_moved_or_went_is_read_as_it_stands(tmp_path: Path, tape: Path) -> None:
-    plain, cold, warmed = (Desk(tmp_path / folder) for folder in ("plain", "cold", "warm"))
+    plain, cold, warmed = (ColdDesk(tmp_path / folder) for folder in ("plain", "cold", "warm"))
     plain.run(tape)
     warm(warmed, plain)
     names = list(ROWS[0])
@@ -120,7 +125,7 @@ def test_a_column_that_moved_or_went_is_read_as_it_stands(tmp_path: Path, tape: 
 def test_another_date_is_another_statement(tmp_path: Path, tape: Path) -> None:
     earlier = [row | {"measurement_date": "2025-10-31", "dpd_0_7_usd": "1"} for row in ROWS]
     both = write_csv(tmp_path / "both.csv", [*ROWS, *earlier])
-    cold, warmed = Desk(tmp_path / "cold"), Desk(tmp_path / "warm")
+    cold, warmed = ColdDesk(tmp_path / "cold"), ColdDesk(tmp_path / "warm")
     warmed.run(tape)  # of one date, which its statement does not name
     for day in (date(2025, 11, 30), date(2025, 10, 31)):
         assert outputs(warmed, both, as_of=day) == outputs(cold, both, as_of=day)
@@ -144,7 +149,7 @@ def key_of(secret: bytes) -> str:
 
 
 def test_who_has_not_the_key_cannot_write_it(desk: Desk, tape: Path, tmp_path: Path) -> None:
-    wanted = outputs(Desk(tmp_path / "cold"), tape)
+    wanted = outputs(ColdDesk(tmp_path / "cold"), tape)
     desk.run(write_csv(tmp_path / "one.csv", ROWS[:2]))
     for key in (key_of(b""), key_of(b"\x00" * 32), cache_key("statements", *running_code())):
         forged(desk, every_text_false, key)
@@ -167,7 +172,7 @@ def test_whoever_has_the_key_is_believed_so_the_tests_above_see_something(desk: 
 def test_a_body_of_another_form_is_nothing(desk: Desk, tape: Path, tmp_path: Path, body: object) -> None:
     desk.workspace.release()
     write_cached(kept(desk), key_of(bytes.fromhex(desk.environment["ABACO_MASKING_KEY"])), body)
-    assert outputs(desk, tape) == outputs(Desk(tmp_path / "cold"), tape)
+    assert outputs(desk, tape) == outputs(ColdDesk(tmp_path / "cold"), tape)
 
 
 def test_one_bit_that_flipped_is_seen(desk: Desk, tape: Path) -> None:
@@ -214,6 +219,7 @@ def told(*given: object) -> str:
 CALLS: list[tuple[object, ...]] = []
 
 
+@pytest.mark.usefixtures("no_memory")
 def test_without_a_memory_all_is_worked_out() -> None:
     CALLS.clear()
     assert memory.remembered(told, 1) == memory.remembered(told, 1)
