@@ -27,7 +27,7 @@ from abaco_loans.releases.comparison import Key
 from abaco_loans.releases.release import read_release
 from abaco_loans.sample import SampleSpec
 from tests.kpi.tables import builtin_release, put
-from tests.operations.desk import Desk, write_csv
+from tests.operations.desk import Desk, worked_example, write_csv
 from tests.operations.shadow_desk import copied_release, gates, shadow
 from tests.tape.reading import KEY
 
@@ -228,6 +228,18 @@ def test_a_release_that_reads_another_column_of_rates_differs_by_fx(desk: Desk, 
     assert Decimal(part["contribution"]) == Decimal(bridge["difference"]) != 0
     assert Decimal(bridge["unexplained"]) == 0
     assert found["kpis"]["risk.par_30"]["causes"] == ["FX"]
+
+
+def test_a_tape_without_rates_is_compared_whatever_mappings_the_releases_have(desk: Desk, tmp_path: Path) -> None:
+    folder = copied_release(desk, "v3", {})
+    required = [column.name for column in RELEASE.contracts["bucketed"].table("tape").columns if column.required]
+    columns = ", ".join(f"{name}: their_{name}" for name in required)
+    (folder / "mappings" / "other.yml").write_text(
+        f"name: other\nlayout: bucketed\ntables:\n  tape:\n    columns: {{{columns}}}\n", encoding="utf-8"
+    )
+    gates(desk, "v3", "")
+    found = shadow(desk, write_csv(tmp_path / "book.csv", worked_example()), "v2", "v3", repeats=1)
+    assert found["kpis"]["risk.par_30"]["verdict"] == "same"
 
 
 RATES = """\

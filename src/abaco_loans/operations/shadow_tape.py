@@ -203,7 +203,9 @@ def rates_elsewhere(
 
 def _rates(release: Release, layout: str) -> dict[str, object]:
     """Where the mappings of a layout take exchange rates from, by mapping."""
-    table, column = _RATES.get(layout, ("", None))
+    if layout not in _RATES:
+        return {}
+    table, column = _RATES[layout]
     found = {item.name: item.table(table) for item in release.mappings if item.layout == layout}
     return {name: item.fields.get(column) if item and column else item for name, item in found.items()}
 
