@@ -32,6 +32,7 @@ from tests.kpi.tables import (
 
 DIMENSIONS = ("product", "region")
 DIALECTS = ("duckdb", "postgres", "spark")
+EVERYTHING = Calculation(query=exp.select("*").from_(TABLE), columns=tuple(COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,7 @@ def catalogue(bench: Bench) -> Catalogue:
 @pytest.fixture(scope="module")
 def compiled(catalogue: Catalogue) -> Compiled:
     """The whole catalogue over a table with every column there is."""
-    everything = Calculation(query=exp.select("*").from_(TABLE), columns=tuple(COLUMNS))
-    return compile_catalogue(catalogue, everything, ("product", "region", "company", "currency"))
+    return compile_catalogue(catalogue, EVERYTHING, ("product", "region", "company", "currency"))
 
 
 def test_the_whole_catalogue_times_segments_is_one_statement_a_grain(compiled: Compiled, catalogue: Catalogue) -> None:
@@ -70,8 +70,9 @@ def test_the_whole_catalogue_times_segments_is_one_statement_a_grain(compiled: C
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_statements_render_and_parse_back(compiled: Compiled, dialect: str) -> None:
-    for statement in compiled.statements:
+def test_statements_render_and_parse_back(compiled: Compiled, catalogue: Catalogue, dialect: str) -> None:
+    dated = compile_catalogue(catalogue, EVERYTHING, ("product", "region"), each="as_of")
+    for statement in (*compiled.statements, *dated.statements):
         sql = statement.query.sql(dialect=dialect)
         (again,) = sqlglot.parse(sql, read=dialect)
         assert again is not None
@@ -159,6 +160,22 @@ def test_the_engine_finds_what_a_slow_loop_finds(
                 assert fraction(cell.values[name]) == aggregate(trees[name], own), (segment, value, name)
             for name in statement.counted:
                 assert cell.filled[name] == sum(row[name] is not None for row in own)
+
+
+@pytest.mark.parametrize("dimensions", [(), ("product",)])
+@given(rows=table_rows)
+@settings(max_examples=15)
+def test_for_each_value_the_cells_are_those_of_its_rows_alone(
+    engine: Engine, catalogue: Catalogue, dimensions: tuple[str, ...], rows: list[dict[str, object]]
+) -> None:
+    together = compile_catalogue(catalogue, put(engine, COLUMNS_USED, rows), dimensions, each="region").statements
+    found = {statement.grain: statement.cells_by(engine.rows(statement.query)) for statement in together}
+    for value in {row["region"] for row in rows}:
+        own = [row for row in rows if row["region"] == value]
+        for statement in compile_catalogue(catalogue, put(engine, COLUMNS_USED, own), dimensions).statements:
+            alone = statement.cells(engine.rows(statement.query))
+            spoken_of = statement.grain is Grain.LOAN or any(row["customer_id"] is not None for row in own)
+            assert found[statement.grain].get(value) == (alone if spoken_of else None)
 
 
 def test_an_empty_table_has_one_cell_without_sums(engine: Engine, catalogue: Catalogue) -> None:

@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """One grain's statement and how to read its rows."""
+    """One grain's statement and how to read its rows. With ``each``, they are those of every value of this column."""
 
     grain: Grain
     query: exp.Select
@@ -43,6 +43,7 @@ class Statement:
     components: tuple[str, ...]
     counted: tuple[str, ...]
     has_unpriced: bool
+    each: str = ""
 
     def cells(self, rows: Sequence[tuple[Any, ...]]) -> list[Cell]:
         """The rows of the engine as cells, overall first, then by segment and value (missing last)."""
@@ -52,6 +53,13 @@ class Statement:
             found,
             key=lambda cell: (order[cell.segment], cell.segment_value is None, cell.segment_value or ""),
         )
+
+    def cells_by(self, rows: Sequence[tuple[Any, ...]]) -> dict[Any, list[Cell]]:
+        """The same by value of ``each``; a value without a row is not there."""
+        found: dict[Any, list[tuple[Any, ...]]] = {}
+        for value, *row in rows:
+            found.setdefault(value, []).append(tuple(row))
+        return {value: self.cells(part) for value, part in found.items()}
 
     def _cell(self, row: tuple[Any, ...]) -> Cell:
         width = len(self.dimensions)
@@ -89,6 +97,7 @@ def compile_catalogue(
     calculation: Calculation,
     dimensions: Sequence[str],
     never_null: Collection[str] = (),
+    each: str = "",
 ) -> Compiled:
     """Compile every KPI that the calculation table can answer.
 
@@ -97,6 +106,7 @@ def compile_catalogue(
         calculation: the columns that are there.
         dimensions: columns to segment by.
         never_null: columns that cannot be NULL, whose null count is 0 without counting.
+        each: a column for each of whose values everything is asked for, as if the table had only its rows.
     """
     kept = tuple(name for name in dimensions if name in calculation.columns)
     statements = []
@@ -104,7 +114,7 @@ def compile_catalogue(
         kpis = [kpi for kpi in catalogue.kpis if kpi.grain is grain and answers(kpi, calculation)]
         components = {item.name: item for kpi in kpis for item in kpi.formula.components}
         if grain is Grain.LOAN or components:
-            statements.append(_statement(grain, list(components.values()), calculation, kept, never_null))
+            statements.append(_statement(grain, list(components.values()), calculation, kept, never_null, each))
     never = _never(catalogue, calculation)
     return Compiled(catalogue=catalogue, calculation=calculation, statements=tuple(statements), never=never)
 
@@ -160,20 +170,22 @@ def _statement(
     calculation: Calculation,
     dimensions: tuple[str, ...],
     never_null: Collection[str],
+    each: str,
 ) -> Statement:
     if grain is Grain.CUSTOMER:
-        return _customer_statement(components, calculation, dimensions)
+        return _customer_statement(components, calculation, dimensions, each)
     columns = dict.fromkeys(name for item in components for name in item.columns)
     counted = tuple(name for name in columns if name not in never_null)
     has_unpriced = UNPRICED in calculation.columns
     by_customer = _CUSTOMER in calculation.columns and bool(dimensions)
     return Statement(
         grain=grain,
-        query=later(_loan_query, tuple(components), counted, dimensions, by_customer, has_unpriced),
+        query=later(_loan_query, tuple(components), counted, dimensions, by_customer, has_unpriced, each),
         dimensions=dimensions,
         components=tuple(item.name for item in components),
         counted=counted,
         has_unpriced=has_unpriced,
+        each=each,
     )
 
 
@@ -183,9 +195,12 @@ def _loan_query(
     dimensions: Sequence[str],
     by_customer: bool,
     has_unpriced: bool,
+    each: str,
 ) -> exp.Select:
     members = exp.Count(this=exp.Distinct(expressions=[_column(_CUSTOMER)]) if by_customer else exp.Star())
+    first = _first(each)
     items: list[exp.Expr] = [
+        *map(_column, first),
         *_grouping(dimensions),
         *(_column(name) for name in dimensions),
         exp.alias_(exp.Count(this=exp.Star()), "row_count"),
@@ -196,34 +211,43 @@ def _loan_query(
     if has_unpriced:
         items.append(exp.alias_(exp.Sum(this=_column(UNPRICED)), "unpriced_rows"))
     query = exp.select(*items).from_(TABLE)
-    if dimensions:
-        query.set("group", _sets(dimensions, ()))
+    if dimensions or first:
+        query.set("group", _sets(dimensions, first))
     return query
 
 
 def _customer_statement(
-    components: Sequence[Component], calculation: Calculation, dimensions: tuple[str, ...]
+    components: Sequence[Component], calculation: Calculation, dimensions: tuple[str, ...], each: str
 ) -> Statement:
     columns = list(dict.fromkeys(name for item in components for name in item.columns if name != CUSTOMER_RANK))
     if "outstanding_usd" in calculation.columns and "outstanding_usd" not in columns:
         columns.append("outstanding_usd")
     return Statement(
         grain=Grain.CUSTOMER,
-        query=later(_customer_query, tuple(components), tuple(columns), dimensions),
+        query=later(_customer_query, tuple(components), tuple(columns), dimensions, each),
         dimensions=dimensions,
         components=tuple(item.name for item in components),
         counted=(),
         has_unpriced=False,
+        each=each,
     )
 
 
-def _customer_query(components: Sequence[Component], columns: Sequence[str], dimensions: Sequence[str]) -> exp.Select:
+def _customer_query(
+    components: Sequence[Component], columns: Sequence[str], dimensions: Sequence[str], each: str
+) -> exp.Select:
     """First one row a customer (and cell), ranked by outstanding, then the aggregates over these."""
+    first = _first(each)
     flags = [f"grouping_{index}" for index in range(len(dimensions))]
+
+    def cell() -> list[exp.Expr]:
+        return [*map(_column, first), *(exp.column(name) for name in flags), *map(_column, dimensions)]
+
     per_customer = (
         exp.select(
+            *map(_column, first),
             *_grouping(dimensions),
-            *(_column(name) for name in dimensions),
+            *map(_column, dimensions),
             _column(_CUSTOMER),
             *(
                 exp.alias_(exp.cast(exp.Sum(this=_column(name)), "DECIMAL(18,4)"), name, quoted=True)
@@ -233,30 +257,25 @@ def _customer_query(components: Sequence[Component], columns: Sequence[str], dim
         .from_(TABLE)
         .where(exp.Not(this=exp.Is(this=_column(_CUSTOMER), expression=exp.null())))
     )
-    per_customer.set("group", _sets(dimensions, (_CUSTOMER,)))
+    per_customer.set("group", _sets(dimensions, (*first, _CUSTOMER)))
     order = exp.Order(
         expressions=[
             exp.Ordered(this=_column("outstanding_usd"), desc=True, nulls_first=False),
             exp.Ordered(this=_column(_CUSTOMER), nulls_first=False),
         ]
     )
-    rank = exp.Window(
-        this=exp.RowNumber(),
-        order=order,
-        partition_by=[*(exp.column(name) for name in flags), *(_column(name) for name in dimensions)],
+    rank = exp.Window(this=exp.RowNumber(), order=order, partition_by=cell())
+    ranked = exp.select(*cell(), *map(_column, columns), exp.alias_(rank, CUSTOMER_RANK)).from_(
+        per_customer.subquery("per_customer")
     )
-    ranked = exp.select(
-        *(exp.column(name) for name in flags),
-        *(_column(name) for name in (*dimensions, *columns)),
-        exp.alias_(rank, CUSTOMER_RANK),
-    ).from_(per_customer.subquery("per_customer"))
     query = exp.select(
-        *(exp.column(name) for name in flags),
-        *(_column(name) for name in dimensions),
+        *cell(),
         exp.alias_(exp.Count(this=exp.Star()), "row_count"),
         exp.alias_(exp.Count(this=exp.Star()), "members"),
         *(exp.alias_(item.tree.copy(), f"component_{index}") for index, item in enumerate(components)),
     ).from_(ranked.subquery("ranked"))
-    if dimensions:
-        query = query.group_by(*(exp.column(name) for name in flags), *(_column(name) for name in dimensions))
-    return query
+    return query.group_by(*cell()) if cell() else query
+
+
+def _first(each: str) -> tuple[str, ...]:
+    return (each,) if each else ()

@@ -7,7 +7,8 @@ from datetime import date
 
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import UsageError
-from abaco_loans.kpi.compiler import compile_catalogue
+from abaco_loans.kpi.catalogue import Grain
+from abaco_loans.kpi.compiler import Cell, Compiled, compile_catalogue
 from abaco_loans.kpi.evaluate import Prices, evaluate
 from abaco_loans.kpi.result import KpiResult
 from abaco_loans.nearest import nearest
@@ -21,7 +22,7 @@ from abaco_loans.tape.calculation import TABLE, Calculation, dimensions_of, snap
 from abaco_loans.tape.template import date_node
 from abaco_loans.tape.tree import created, exp, later
 
-_ALL = "calculations"
+_ALL, _AS_OF = "calculations", "as_of"
 # Rows of the calculation tables that are made at once: some 400 MB of the engine's memory.
 ROWS_AT_ONCE = 1_000_000
 
@@ -37,22 +38,38 @@ def kpi_series(
     found: dict[date, list[KpiResult]] = {}
     for days in _groups(panel, engine):
         calculation = _calculations(panel, tape, engine, days, currency)
-        compiled = compile_catalogue(release.catalogue, calculation, _segments(tape, calculation, by))
-        _choose(engine, days[0])
-        asked = [(statement, engine.prepare(statement.query)) for statement in compiled.statements]
+        segments = _segments(tape, calculation, by)
+        compiled = compile_catalogue(release.catalogue, calculation, segments)
+        cells = _cells(compiled, compile_catalogue(release.catalogue, calculation, segments, each=_AS_OF), engine, days)
         for day in days:
-            _choose(engine, day)
-            cells = {statement.grain: statement.cells(ask()) for statement, ask in asked}
             facts = facts_of(tape) if day == panel.dates[-1] else {}
-            evaluation = evaluate(compiled, cells, facts, _prices(tape))
+            evaluation = evaluate(compiled, cells[day], facts, _prices(tape))
             found[day] = [*evaluation.overall, *evaluation.segments]
+    return found
+
+
+def _cells(
+    compiled: Compiled, dated: Compiled, engine: Engine, days: Sequence[date]
+) -> dict[date, dict[Grain, list[Cell]]]:
+    """The cells at each date: one statement for all dates; one more where a date has no row that it could speak of."""
+    engine.execute(later(created, TABLE, "VIEW", later(_all_dates), True))
+    found: dict[date, dict[Grain, list[Cell]]] = {day: {} for day in days}
+    for one, each in zip(compiled.statements, dated.statements, strict=True):
+        by_date = each.cells_by(engine.rows(each.query))
+        for day in days:
+            if day in by_date:
+                found[day][one.grain] = by_date[day]
+                continue
+            _choose(engine, day)
+            found[day][one.grain] = one.cells(engine.rows(one.query))
+            engine.execute(later(created, TABLE, "VIEW", later(_all_dates), True))
     return found
 
 
 def _groups(panel: Panel, engine: Engine) -> Iterator[tuple[date, ...]]:
     """Dates whose calculation tables have the same columns, as many at once as fit into memory."""
     count = exp.Count(this=exp.Star())
-    sizes = dict(engine.rows(exp.select("as_of", count).from_(PANEL).group_by("as_of")))
+    sizes = dict(engine.rows(exp.select(_AS_OF, count).from_(PANEL).group_by(_AS_OF)))
     group: list[date] = []
     rows = 0
     for day in panel.dates:
@@ -71,14 +88,14 @@ def _calculations(panel: Panel, tape: ReadTape, engine: Engine, days: Sequence[d
         report = tape.file("tape")
         rows, present = report.accepted_relation, report.present
         made = [snapshot_calculation(rows, present, panel.definition, day, currency) for day in days]
-        parts = [item.query.select(exp.alias_(date_node(day), "as_of")) for item, day in zip(made, days, strict=True)]
+        parts = [item.query.select(exp.alias_(date_node(day), _AS_OF)) for item, day in zip(made, days, strict=True)]
         query: exp.Query = parts[0] if len(parts) == 1 else exp.union(*parts, distinct=False)
         calculation = made[0]
     else:
         calculation = panel_calculation(tape.file("loans").present, panel.definition, days, panel.starts)
         query = calculation.query
         if len(days) == 1:
-            query = calculation.query.select(exp.alias_(date_node(days[0]), "as_of"))
+            query = calculation.query.select(exp.alias_(date_node(days[0]), _AS_OF))
     engine.execute(later(created, _ALL, "TABLE", query, True))
     return calculation
 
@@ -89,7 +106,11 @@ def _choose(engine: Engine, day: date) -> None:
 
 
 def _at(day: date) -> exp.Select:
-    return exp.select("*").from_(_ALL).where(exp.column("as_of").eq(date_node(day)))
+    return exp.select("*").from_(_ALL).where(exp.column(_AS_OF).eq(date_node(day)))
+
+
+def _all_dates() -> exp.Select:
+    return exp.select("*").from_(_ALL)
 
 
 def _segments(tape: ReadTape, calculation: Calculation, by: Sequence[str]) -> list[str]:
