@@ -29,7 +29,17 @@ from abaco_loans.records.runs import KpiRow
 from abaco_loans.sample.spec import SampleSpec
 from abaco_loans.wiring import open_records
 from tests.operations.desk import Desk, read_csv
-from tests.operations.panel_desk import FEBRUARY, build, bytes_of, folder_of, opened, shots, values_of, verifies
+from tests.operations.panel_desk import (
+    FEBRUARY,
+    JANUARY,
+    build,
+    bytes_of,
+    folder_of,
+    opened,
+    shots,
+    values_of,
+    verifies,
+)
 from tests.operations.plain_book import PRESETS, kpis, past, read_book, states_at
 
 END = date(2025, 11, 30)
@@ -138,6 +148,28 @@ def test_the_series_of_the_real_book_is_its_runs_and_a_plain_program(factoring: 
     found = {row.kpi_id: row.value_exact for row in rows if row.as_of == day and not row.segment}
     for kpi_id, value in kpis(read_book(factoring.tape), day, PRESETS["investor"]).items():
         assert found[kpi_id] == as_decimal((value.numerator, value.denominator)), kpi_id
+
+
+def test_a_date_that_the_statement_for_all_dates_finds_no_row_of_has_its_own_answer(desk: Desk, tmp_path: Path) -> None:
+    """In January nobody knows the customers: nothing is grouped by them there, and much in February."""
+    tapes = [shots(tmp_path / "january.csv", 6, JANUARY, customer_id=""), shots(tmp_path / "february.csv", 6, FEBRUARY)]
+    found = values_of(desk, build(desk, *tapes).record.run_id)
+    for tape, day in zip(tapes, (JANUARY, FEBRUARY), strict=True):
+        alone = said(values_of(desk, desk.run(tape, as_of=day).record.run_id), day)
+        together = said(found, day)
+        compared = [key for key in together if key[0] not in RUN_FACTS]
+        assert {key: together[key] for key in compared} == {key: alone[key] for key in compared}
+        assert (together["concentration.hhi_customers", "", ""][0] is None) == (day == JANUARY)
+
+
+def test_before_the_first_loan_nothing_can_be_computed_and_nothing_fails(desk: Desk, tmp_path: Path) -> None:
+    write_sample(SampleSpec(loans=20, months=4), tmp_path / "tapes")
+    before = date(2020, 1, 31)
+    panel = build(desk, tmp_path / "tapes" / "servicing", span=Span(at=(before, END)))
+    found = {(row.kpi_id, row.as_of): row.value_exact for row in values_of(desk, panel.record.run_id)}
+    assert found["risk.par_30", before] is None
+    assert found["risk.par_30", END] is not None
+    assert {kpi for kpi, day in found if day == before} == {kpi for kpi, day in found if day == END}
 
 
 def test_series_csv_is_what_was_recorded(sample: Book) -> None:

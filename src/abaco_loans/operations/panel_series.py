@@ -51,19 +51,16 @@ def kpi_series(
 def _cells(
     compiled: Compiled, dated: Compiled, engine: Engine, days: Sequence[date]
 ) -> dict[date, dict[Grain, list[Cell]]]:
-    """The cells at each date: one statement for all dates; one more where a date has no row that it could speak of."""
+    """The cells at each date: one statement for all dates; one more where it finds no row of a date."""
     engine.execute(later(created, TABLE, "VIEW", later(_all_dates), True))
-    found: dict[date, dict[Grain, list[Cell]]] = {day: {} for day in days}
-    for one, each in zip(compiled.statements, dated.statements, strict=True):
-        by_date = each.cells_by(engine.rows(each.query))
+    by_date = [each.cells_by(engine.rows(each.query)) for each in dated.statements]
+    for one, there in zip(compiled.statements, by_date, strict=True):
         for day in days:
-            if day in by_date:
-                found[day][one.grain] = by_date[day]
-                continue
-            _choose(engine, day)
-            found[day][one.grain] = one.cells(engine.rows(one.query))
-            engine.execute(later(created, TABLE, "VIEW", later(_all_dates), True))
-    return found
+            if day not in there:
+                _choose(engine, day)
+                there[day] = one.cells(engine.rows(one.query))
+    grains = [one.grain for one in compiled.statements]
+    return {day: dict(zip(grains, (there[day] for there in by_date), strict=True)) for day in days}
 
 
 def _groups(panel: Panel, engine: Engine) -> Iterator[tuple[date, ...]]:
