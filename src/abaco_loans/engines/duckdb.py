@@ -2,16 +2,20 @@
 
 The connection is locked down before it sees a tape: it may read and write the given folders and nothing
 else, no extension can be loaded, no setting can be changed.
+
+What is imported is the compiled module, whose names the package ``duckdb`` hands on: the rest of the package (its
+relations and expressions in Python) takes longer to load than the engine, and only :meth:`DuckDB.arrow` needs it.
 """
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
+import _duckdb as duckdb
 
 from abaco_loans.engines.base import ArrowStream, NotPlain
 from abaco_loans.errors import AbacoError, InputError, InvariantError, WorldError
@@ -128,6 +132,7 @@ class DuckDB:
 
     def arrow(self, query: exp.Expr) -> ArrowStream:
         """See :class:`abaco_loans.engines.base.Engine`. An unread result would block the connection it is of."""
+        importlib.import_module("duckdb")  # Gives connections their relations.
         found: ArrowStream = self._connection.cursor().sql(_sql(query))
         return found
 
