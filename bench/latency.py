@@ -19,6 +19,8 @@ from typing import Any
 from bench.tape import AMOUNTS
 
 _SUMMED = tuple(name for name in AMOUNTS if name != "discounted_balance_usd")
+_BLOCK = 50
+_WARM = 3
 
 
 def product(workspace: Path, tape: Path, threads: int, scratch: Path) -> Callable[[], object]:
@@ -81,16 +83,22 @@ def with_pandas(tape: Path) -> Callable[[], object]:
 
 
 def medians(first: Callable[[], object], second: Callable[[], object], repeat: int) -> tuple[list[float], list[float]]:
-    """Seconds of each call of the two, in turn."""
+    """Seconds of each call of the two: blocks of calls in turn, each with ``_WARM`` calls that do not count.
+
+    A call right after one of the other program finds caches that the other one filled, which nobody's calculations do.
+    """
     seconds: tuple[list[float], list[float]] = ([], [])
-    for number in range(repeat + max(3, repeat // 10)):
-        for index, call in enumerate((first, second)):
-            begin = time.perf_counter()
-            call()
-            spent = time.perf_counter() - begin
-            if number >= max(3, repeat // 10):  # the first ones warm up
-                seconds[index].append(spent)
+    for begun in range(0, repeat, _BLOCK):
+        for found, call in zip(seconds, (first, second), strict=True):
+            spent = [_timed(call) for _ in range(_WARM + min(_BLOCK, repeat - begun))]
+            found += spent[_WARM:]
     return seconds
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 def main(workspace: str, tape: str, threads: str, repeat: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from abaco_loans.clock import FixedClock
@@ -286,15 +286,20 @@ def test_first_event_holds_zeros_and_the_hash_is_what_the_docs_say(store: Store)
     assert event.hash == hashlib.sha256(text.encode()).hexdigest()
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
-    max_leaves=12,
-)
+def json_values(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | texts,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+        max_leaves=12,
+    )
 
 
-@settings(max_examples=80, deadline=None)
-@given(json_values)
+ascii_texts = st.text(st.characters(max_codepoint=0x7F), max_size=6)
+
+
+@settings(max_examples=160, deadline=None)
+@given(json_values(ascii_texts) | json_values(st.text(max_size=6)))
+@example("".join(map(chr, range(0x80))))
 def test_three_ways_to_canonical_json_agree(value: Any) -> None:
     assert SCRIPT.canonical(value) == rfc8785.dumps(value) == canonical(value)
 

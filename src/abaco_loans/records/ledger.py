@@ -9,6 +9,7 @@ together.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,11 @@ FaultKind = Literal["edited", "deleted", "inserted", "reordered", "truncated", "
 # How far a seq may have been shifted for an event to be known again after others were taken out before it.
 _SHIFT_MAX = 64
 _CLOCK_WARNINGS_MAX = 20
+# From here on a number of JSON is not exact everywhere.
+_INT_END = 2**53
+# Of ASCII alone it writes what RFC 8785 asks, which sorts other keys otherwise, and many times faster than `rfc8785`:
+# a check of the ledger writes each event twice.
+_ASCII = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,8 @@ def canonical(value: Any) -> bytes:
     Raises:
         InvariantError: anything else in it (floats above all), a key that is no string, an int beyond 2**53.
     """
+    if _is_ascii(value):
+        return _ASCII.encode(value).encode()
     return rfc8785.dumps(_plain(value, "payload"))
 
 
@@ -168,6 +176,20 @@ def _content(event: Event, seq: int) -> dict[str, Any]:
     }
 
 
+def _is_ascii(value: Any) -> bool:
+    """Nothing but JSON's own types, exact numbers and ASCII: as nearly every event is."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    if kind is dict:
+        return all(type(key) is str and key.isascii() and _is_ascii(item) for key, item in value.items())
+    if kind is list:
+        return all(map(_is_ascii, value))
+    if kind is int:
+        return bool(abs(value) < _INT_END)
+    return value is None or kind is bool
+
+
 def _plain(value: Any, place: str) -> Any:
     """``value`` in the plain types of JSON, after refusing everything that is not exact."""
     if value is None or isinstance(value, bool):
@@ -179,7 +201,7 @@ def _plain(value: Any, place: str) -> Any:
             raise InvariantError(f"ledger {place}: text that is not Unicode") from error
         return str.__str__(value)
     if isinstance(value, int):
-        if abs(value) >= 2**53:
+        if abs(value) >= _INT_END:
             raise InvariantError(f"ledger {place}: {value} is too large for JSON; pass it as a string")
         return int(value)
     if isinstance(value, Mapping):
