@@ -14,11 +14,13 @@ from typing import Any
 
 from abaco_loans.errors import AbacoError
 from abaco_loans.operations.tools import Records
+from abaco_loans.operations.trace_columns import trace_kpis
 from abaco_loans.operations.workspace import Workspace
 from abaco_loans.outputs.lineage import (
     LineageCheck,
     LineageColumn,
     LineageFile,
+    LineageKpi,
     LineageRun,
     RunState,
     Send,
@@ -107,12 +109,25 @@ class LineageFollower:
             rows_in=record.rows.rows_in if record.rows else None,
             columns=tuple(_columns(lineage)),
             checks=tuple(self._checks(record, counts)) if record.rows else (),
-            kpis={kpi: tuple(said["columns"]) for kpi, said in lineage.get("kpis", {}).items()},
+            kpis=self._kpis(record, lineage) if lineage else {},
             files=tuple(
                 LineageFile(name=item["path"], sha256=item["sha256"], size_bytes=item["size_bytes"])
                 for item in self._published(record, MANIFEST).get("files", [])
             ),
             error=str((record.error or {}).get("code", "")),
+        )
+
+    def _kpis(self, record: RunRecord, lineage: dict[str, Any]) -> dict[str, LineageKpi]:
+        release = self._workspace.release(record.release)
+        present: dict[str, list[str]] = {}
+        for item in lineage["columns"]:
+            present.setdefault(item["table"], []).append(item["column"])
+        return trace_kpis(
+            release.catalogue,
+            release.contracts[record.layout],
+            present,
+            release.definition(record.definition, record.layout),
+            self._workspace.settings.reporting_currency,
         )
 
     def _published(self, record: RunRecord, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +54,19 @@ class LineageCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineageKpi:
+    """What a KPI is computed from: columns of the clean tape, each its table and its name.
+
+    Attributes:
+        columns: those that its value is computed from.
+        grouped_by: those that rows are put together by first.
+    """
+
+    columns: tuple[tuple[str, str], ...] = ()
+    grouped_by: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineageFile:
     """A file that was published."""
 
@@ -68,7 +81,7 @@ class LineageRun:
 
     Attributes:
         at: when it came to this state.
-        kpis: by KPI, the columns that its formula reads.
+        kpis: by KPI, what it is computed from.
         error: the code of the failure; '' when there was none.
     """
 
@@ -83,7 +96,7 @@ class LineageRun:
     rows_in: int | None = None
     columns: tuple[LineageColumn, ...] = ()
     checks: tuple[LineageCheck, ...] = ()
-    kpis: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    kpis: Mapping[str, LineageKpi] = field(default_factory=dict)
     files: tuple[LineageFile, ...] = ()
     error: str = ""
 
@@ -268,8 +281,8 @@ def _columns_of(said: LineageRun, name: str) -> dict[str, Any]:
         schema = _schema((item.name, item.kind) for item in columns)
         fields = {item.name: _made_of(said, item) for item in columns}
     elif name == "kpis.json":
-        schema = _schema((kpi, "decimal") for kpi in said.kpis)
-        fields = {kpi: _computed_of(said, needs) for kpi, needs in said.kpis.items()}
+        schema = _schema((name, "decimal") for name in said.kpis)
+        fields = {name: _computed_of(said, kpi) for name, kpi in said.kpis.items()}
     else:
         return {}
     if not fields:
@@ -292,18 +305,24 @@ def _made_of(said: LineageRun, column: LineageColumn) -> column_lineage_dataset.
     )
 
 
-def _computed_of(said: LineageRun, needs: Sequence[str]) -> column_lineage_dataset.Fields:
-    """The columns of the tape that a formula reads; what it reads of derived ones is in ``lineage.json``."""
+def _computed_of(said: LineageRun, kpi: LineageKpi) -> column_lineage_dataset.Fields:
     from openlineage.client.facet_v2 import column_lineage_dataset as lineage
 
-    step = lineage.Transformation(type="DIRECT", subtype="AGGREGATION", masking=False)
+    steps = (
+        (kpi.columns, "DIRECT", "AGGREGATION"),
+        (kpi.grouped_by, "INDIRECT", "GROUP_BY"),
+    )
     return lineage.Fields(
         inputFields=[
             lineage.InputField(
-                namespace=NAMESPACE, name=_input_name(said, item.table), field=item.source, transformations=[step]
+                namespace=NAMESPACE,
+                name=_input_name(said, item.table),
+                field=item.source,
+                transformations=[lineage.Transformation(type=kind, subtype=subtype, masking=item.masked)],
             )
+            for columns, kind, subtype in steps
             for item in said.columns
-            if item.name in needs
+            if (item.table, item.name) in columns
         ]
     )
 

@@ -1,0 +1,99 @@
+"""What a KPI is computed from: no other column of the tape can move it, and what is named does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from abaco_loans.operations.trace_columns import trace_kpis
+from abaco_loans.operations.write_sample import write_sample
+from abaco_loans.outputs.lineage import LineageKpi
+from abaco_loans.releases.release import Release
+from abaco_loans.sample import SampleSpec
+from tests.operations.desk import Desk, read_csv, write_csv
+
+CHANGES: Mapping[str, Callable[[str], str]] = {
+    "outstanding_principal": lambda text: str(Decimal(text) / 2),
+    "days_past_due": lambda text: str(int(text) + 70),
+    "disbursed_principal": lambda text: str(Decimal(text) * 3),
+    "disbursement_date": lambda text: "2019-05-05",
+    "interest_rate": lambda text: str(Decimal(text) + Decimal("0.01")),
+    "customer_id": lambda text: "C1",
+    "cash_available_usd": lambda text: str(Decimal(text) + 1),
+    "status": lambda text: "Late",
+}
+
+
+def traced(release: Release, layout: str, definition: str, absent: tuple[str, ...] = ()) -> dict[str, LineageKpi]:
+    """Of a tape with every column of the contract but some."""
+    contract = release.contracts[layout]
+    present = {
+        table.name: [name for name in table.column_names if f"{table.name}.{name}" not in absent]
+        for table in contract.tables
+    }
+    return trace_kpis(release.catalogue, contract, present, release.definition(definition, layout), "USD")
+
+
+def names(kpi: LineageKpi) -> set[str]:
+    return {".".join(item) for item in kpi.columns}
+
+
+def test_only_what_is_named_moves_a_kpi(desk: Desk, tmp_path: Path) -> None:
+    write_sample(SampleSpec(loans=60, months=8), tmp_path / "sample")
+    rows = read_csv(tmp_path / "sample" / "snapshot.csv")
+    last = max(row["measurement_date"] for row in rows)
+    rows = [row for row in rows if row["measurement_date"] == last]
+
+    def values(name: str, changed: str = "") -> dict[str, str | None]:
+        change = CHANGES.get(changed, str)
+        tape = write_csv(tmp_path / name, [row | {changed: change(row[changed])} if changed else row for row in rows])
+        kpis = desk.kpis(desk.run(tape, definition="investor"))["kpis"]
+        return {kpi: found["value_exact"] for kpi, found in kpis.items()}
+
+    before = values("before.csv")
+    said = traced(desk.workspace.release(), "snapshot", "investor")
+    for column in CHANGES:
+        after = values(f"{column}.csv", column)
+        moved = {kpi for kpi, value in after.items() if value != before[kpi]}
+        named = {kpi for kpi, found in said.items() if ("tape", column) in found.columns + found.grouped_by}
+        assert moved <= named, f"{column} moved what it is not named for"
+        assert bool(moved) == bool(named), f"{column} is named for {named}, and moved nothing"
+
+
+def test_of_a_servicing_extract_it_is_read_through_every_step(desk: Desk) -> None:
+    said = traced(desk.workspace.release(), "servicing", "investor")
+    late = names(said["risk.par_30"])
+    assert {"schedules.due_date", "schedules.principal", "transactions.principal", "transactions.interest"} <= late
+    assert {"loans.disbursed_principal", "loans.written_off_date", "rates.rate"} <= late
+    assert names(said["growth.average_ticket"]) == names(said["growth.origination_volume"]) | {
+        "loans.disbursement_date"
+    }
+    assert not late & {"loans.interest_rate", "loans.status", "loans.customer_id", "loans.product"}
+    assert "loans.restructured_date" not in late
+    principal = names(traced(desk.workspace.release(), "servicing", "iris")["risk.par_30"])
+    assert "loans.restructured_date" in principal
+    assert not principal & {"schedules.interest", "transactions.interest"}, "the definition covers principal alone"
+    top = said["concentration.top_10_customers"]
+    assert top.grouped_by == (("loans", "customer_id"),)
+    assert names(top) == names(said["finance.outstanding"])
+
+
+def test_what_the_tape_lacks_gives_nothing(desk: Desk) -> None:
+    release = desk.workspace.release()
+    without = traced(release, "servicing", "investor", ("loans.interest_rate", "transactions.fees"))
+    assert without["finance.weighted_apr"] == LineageKpi()
+    assert without["risk.par_30"].columns and "transactions.fees" not in names(without["risk.par_30"])
+    assert traced(release, "bucketed", "original")["risk.par_180"] == LineageKpi()
+
+
+@pytest.mark.parametrize(("layout", "definition"), [("bucketed", "original"), ("snapshot", "iris")])
+def test_a_kpi_made_of_kpis_is_made_of_what_these_are(desk: Desk, layout: str, definition: str) -> None:
+    release = desk.workspace.release()
+    said = traced(release, layout, definition)
+    made = [kpi for kpi in release.catalogue.kpis if kpi.formula.kpis]
+    assert made
+    for kpi in made:
+        assert names(said[kpi.id]) >= set().union(*(names(said[part]) for part in kpi.formula.kpis))

@@ -1,0 +1,67 @@
+"""What a column is computed from, read out of the statement."""
+
+from __future__ import annotations
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from abaco_loans.tape.column_sources import Sources, column_sources
+
+KNOWN: dict[str, dict[str, Sources]] = {
+    table: {name: frozenset({(table, name)}) for name in ("loan_id", *names)}
+    for table, names in {"loans": ("lent", "currency", "since"), "moves": ("paid", "kind", "day")}.items()
+}
+
+
+def sources(text: str, known: dict[str, dict[str, Sources]] = KNOWN) -> dict[str, set[str]]:
+    """Columns as ``table.name``."""
+    found = column_sources(sqlglot.parse_one(text, read="duckdb"), known)
+    return {column: {".".join(item) for item in items} for column, items in found.items()}
+
+
+def test_a_value_is_what_its_expression_reads_through_every_step() -> None:
+    assert sources(
+        """
+        WITH paid AS (SELECT loan_id, SUM(CASE WHEN kind = 'payment' THEN paid ELSE 0 END) AS paid
+                      FROM moves WHERE day <= DATE '2025-01-31' GROUP BY loan_id)
+        SELECT l.loan_id, l.lent - p.paid AS balance, l.*, 1 AS one
+        FROM loans l LEFT JOIN paid p ON p.loan_id = l.loan_id AND l.since IS NOT NULL
+        """
+    ) == {
+        "loan_id": set(), "balance": {"loans.lent", "moves.paid", "moves.kind"}, "lent": {"loans.lent"},
+        "currency": {"loans.currency"}, "since": {"loans.since"}, "one": set(),
+    }  # fmt: skip
+
+
+def test_columns_of_a_union_go_by_their_place() -> None:
+    text = "SELECT u.a, u.b FROM (SELECT lent AS a, currency AS b FROM loans UNION ALL SELECT paid, kind FROM moves) u"
+    assert sources(text) == {"a": {"loans.lent", "moves.paid"}, "b": {"loans.currency", "moves.kind"}}
+
+
+def test_a_window_is_read_by_its_order_and_not_by_its_partition() -> None:
+    text = "SELECT SUM(m.paid) OVER w AS paid_then FROM moves m WINDOW w AS (PARTITION BY m.kind ORDER BY m.day)"
+    assert sources(text) == {"paid_then": {"moves.paid", "moves.day"}}
+    text = "SELECT SUM(m.paid) OVER (PARTITION BY m.kind ORDER BY m.day) AS paid_then FROM moves m"
+    assert sources(text) == {"paid_then": {"moves.paid", "moves.day"}}
+
+
+def test_a_list_of_constants_is_no_source() -> None:
+    text = "WITH k AS (SELECT UNNEST([30, 60]) AS days) SELECT l.since + k.days AS at FROM loans l CROSS JOIN k"
+    assert sources(text) == {"at": {"loans.since"}}
+
+
+def test_what_was_read_before_is_read_through() -> None:
+    made: dict[str, dict[str, Sources]] = {"made": {"balance": frozenset({("loans", "lent"), ("moves", "paid")})}}
+    assert sources("SELECT balance * 2 AS twice FROM made", made) == {"twice": {"loans.lent", "moves.paid"}}
+
+
+@pytest.mark.parametrize("text", ["SELECT a FROM elsewhere", "SELECT l.nothing FROM loans l"])
+def test_what_nothing_is_known_of_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"nothing is known of|cannot be read"):
+        sources(text)
+
+
+def test_what_is_no_query_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no query|cannot be read"):
+        column_sources(exp.Drop(tables=[exp.to_table("loans")], kind="TABLE"), KNOWN)
