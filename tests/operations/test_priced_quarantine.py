@@ -192,7 +192,9 @@ def test_bounds_hold_whatever_the_refused_rows_meant(
             meant.append(mended)
     for kpi_id in ("risk.par_30", "risk.par_90"):
         low, high = Decimal(found[kpi_id]["low"]), Decimal(found[kpi_id]["high"])
-        assert low <= BY_HAND[kpi_id]([*good(80), *meant]) <= high
+        true = BY_HAND[kpi_id]([*good(80), *meant])
+        # Where every cell is readable nothing is refused: both ends are the value as shown, rounded.
+        assert low <= true <= high or (low == high == round(true, 2))
 
 
 def _number(text: str) -> bool:

@@ -196,8 +196,11 @@ class RowJudge:
         typed = self._relation("typed")
         parts: list[exp.Select] = []
         if bad:
+            # A view: what it is made of is the same for every tape of the layout, the file's name is not.
             masked = self.contract.masked_columns(self.table)
-            parts.append(faults.each_issue_query(cells.issues_query(self.table, self.mapping, typed, masked)))
+            listed = later(cells.issues_query, self.table, self.mapping, typed, masked)
+            faulty = self._create("VIEW", self._relation("faults"), later(faults.each_issue_query, listed))
+            parts.append(exp.select("*").from_(faulty))
         if conflicts and left_out:
             parts.append(faults.conflicts_query(typed, left_out, rows.present_key(self.table, self.present)))
         queries = [faults.located_query(part, typed, self.staged) for part in parts]
