@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from abaco_loans.errors import UsageError, WorldError
+from abaco_loans.errors import ConfigError, UsageError, WorldError
 from abaco_loans.operations.copy_workspace import copied_workspace
 from abaco_loans.operations.find_run import sound_folder
 from abaco_loans.operations.run_shadow import ShadowRequest, run_shadow
@@ -185,6 +185,9 @@ def test_the_settings_in_force_are_those_of_the_copy(desk: QueueDesk, tmp_path: 
     copy = copied(desk, tmp_path / "copy")
     assert copy.settings == replace(desk.workspace.settings, records_url="", masking_key_file="keys/masking.key")
     assert open_workspace(copy.root, {}).settings == copy.settings
+    with pytest.raises(ConfigError, match="copy with records of its own") as refused:
+        open_workspace(copy.root, {"ABACO_RECORDS_URL": url})
+    assert refused.value.code == "CFG-503"
     assert copy.records_url.endswith("/copy/records/abaco.db")
     assert copy.masking_key({}).secret == bytes.fromhex("ab" * 32)
 

@@ -113,6 +113,12 @@ def _written(
     told = abaco("report", "onepage", "--format", "md", "--out", out, "--cutover", cutover_id, *where)
     assert told.code == 0 and [path.name for path in out.iterdir()] == ["onepage.md"]
     assert "rolled back" in told.out
+    one = out / "for the board.html"
+    assert abaco("report", "onepage", "--out", one, "--cutover", cutover_id, *where).code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["for the board.html", "onepage.md"]
+    assert one.read_bytes().lower().startswith(b"<!doctype html>")
+    both = abaco("report", "onepage", "--out", one, "--format", "md", "--cutover", cutover_id, *where)
+    assert both.code == 2 and "two formats" in both.err
     for wrong, code in ((rollback_id, "RPT-102"), ("nowhere", "CUT-105")):
         refused = abaco("report", "brief", "--cutover", wrong, *where)
         assert refused.code == 2 and code in refused.err

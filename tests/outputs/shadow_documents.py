@@ -189,7 +189,12 @@ def passed() -> dict[str, Any]:
             "compare_seconds": "0.31",
             "total_seconds": "3.58",
         },
-        "settled": {"outcome": "pass", "words": "1 of 1 passes in a row, on 1 of 1 tapes", "passes": 1, "tapes": 1},
+        "settled": {
+            "outcome": "pass",
+            "words": "passes in a row: 1 (1 wanted), tapes: 1 (1 wanted)",
+            "passes": 1,
+            "tapes": 1,
+        },
         "notes": ["the program v1 declares no definition: it is bridged under investor"],
     }
 

@@ -96,7 +96,7 @@ def test_many_reasons_are_folded_and_none_is_lost() -> None:
 def test_the_cover_says_what_was_compared_and_whether_it_settles() -> None:
     document = documents.passed()
     text = said(written(document).partition("</header>")[0])
-    assert "Pass: 1 of 1 passes in a row, on 1 of 1 tapes" in text
+    assert "Pass: passes in a row: 1 (1 wanted), tapes: 1 (1 wanted)" in text
     for side in ("baseline", "candidate"):
         given = document[side]
         assert f"{given['release']}{given['kind']}, definition {given['definition']}" in text

@@ -55,7 +55,11 @@ def _of_a_cutover(command: Command) -> Command:
         click.option(
             "--format", "form", type=click.Choice([*_FORMATS]), help="What to write [default: Markdown and HTML]."
         ),
-        click.option("--out", type=click.Path(path_type=Path), help="The folder [default: reports/cutover-ID]."),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            help="The folder, or one file: .md, .html or .pdf [default: reports/cutover-ID].",
+        ),
         click.option("--cutover", "cutover_id", help="Which cutover [default: the one under way, or the last]."),
     ):
         command = option(command)
@@ -120,8 +124,11 @@ def _write(
 
     place = find_workspace(workspace, os.environ)
     facts = cutover_facts(wiring.report_tools(place, os.environ), cutover_id)
-    folder = out or report_folder(place, facts["cutover"]["id"])
-    files = write_report(kind, facts, folder, _FORMATS[form] if form else ("md", "html"))
+    if out is not None and out.suffix[1:] in _FORMATS["all"] and not out.is_dir():
+        files = write_report(kind, facts, out.parent, _one(form, out), name=out.stem)
+    else:
+        folder = out or report_folder(place, facts["cutover"]["id"])
+        files = write_report(kind, facts, folder, _FORMATS[form] if form else ("md", "html"))
     if as_json:
         show.print_json({"report": kind, "files": [str(path) for path in files], "facts": facts})
         return
@@ -129,3 +136,10 @@ def _write(
     click.echo(f"{kind} of {cutover['id']} ({cutover['from']} to {cutover['to']}, {facts['state'].replace('_', ' ')}):")
     for path in files:
         click.echo(f"  {show.plain(str(path))}")
+
+
+def _one(form: str | None, out: Path) -> tuple[str, ...]:
+    """The format of the one file that is asked for."""
+    if form and form != out.suffix[1:]:
+        raise click.UsageError(f"--out {out.name} and --format {form} are two formats; leave one out")
+    return (out.suffix[1:],)

@@ -19,12 +19,13 @@ from typing import Protocol
 
 from abaco_loans.errors import UsageError, WorldError
 from abaco_loans.operations.submit_tape import QUEUE
-from abaco_loans.operations.workspace import SETTINGS_FILE, Workspace
+from abaco_loans.operations.workspace import COPY_MARK, SETTINGS_FILE, Workspace
 from abaco_loans.outputs.publish import world
 from abaco_loans.settings import Settings
 
 RELEASES = "releases"
 _MASKING_KEY = "keys/masking.key"
+_MARK = "A copy of a workspace, for a drill or a rehearsal. Nothing in it is production; delete it when you like.\n"
 _COPIED = frozenset({RELEASES, "keys", "records", "outputs", QUEUE})
 
 
@@ -40,7 +41,7 @@ def copied_workspace(workspace: Workspace, target: Path, records: CopiedRecords)
     """Copy settings, releases, keys, records with their anchors, outputs and queue into a new folder.
 
     Shadow reports, snapshots, logs, scratch and cache stay behind. The settings are those in force, also where the
-    environment set them; a process that is started in the copy must not be given `ABACO_RECORDS_URL`.
+    environment set them; a process that is started in the copy with `ABACO_RECORDS_URL` is refused (`open_workspace`).
 
     Args:
         target: a folder that is not there, or empty; not in what is copied.
@@ -56,6 +57,7 @@ def copied_workspace(workspace: Workspace, target: Path, records: CopiedRecords)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("keys", "records", "records/locks", "outputs"):
             (target / name).mkdir(mode=0o700)
+        _write(target / COPY_MARK, _MARK.encode())
         _write(target / SETTINGS_FILE, _settings_text(settings).encode())
         _copy_tree(workspace.anchors, target / "records" / "anchors", shutil.copyfile)
         records.copy_to(target / "records" / "abaco.db")

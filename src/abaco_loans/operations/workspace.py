@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "abaco.yml"
 ALERTS_FILE = "alerts.yml"
+COPY_MARK = "COPY.txt"  # in a copy of a workspace (`copy_workspace`), whose records are its own
 CACHE_FOLDER = ".cache"
 KEY_VARIABLE = "ABACO_MASKING_KEY"
 _KEY_BYTES = 32
@@ -332,7 +333,12 @@ def find_workspace(start: Path | None, environment: Mapping[str, str]) -> Worksp
 
 
 def open_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
-    """The workspace in ``folder``, with its settings read."""
+    """The workspace in ``folder``, with its settings read.
+
+    Raises:
+        WorldError: ``CFG-502`` they cannot be read.
+        ConfigError: ``CFG-501`` they say something wrong; ``CFG-503`` they lead a copy to records that are not its own.
+    """
     path = folder / SETTINGS_FILE
     try:
         text = path.read_text(encoding="utf-8")
@@ -343,7 +349,15 @@ def open_workspace(folder: Path, environment: Mapping[str, str]) -> Workspace:
             where=str(path),
             hint="check the rights of the file; it must be UTF-8 text",
         ) from error
-    return Workspace(root=folder, settings=read_settings(_settings_document(folder, text), environment))
+    settings = read_settings(_settings_document(folder, text), environment)
+    if settings.records_url and (folder / COPY_MARK).exists():
+        raise ConfigError(
+            "this workspace is a copy with records of its own, and the settings lead to others",
+            code="CFG-503",
+            where="records_url (ABACO_RECORDS_URL)",
+            hint="unset ABACO_RECORDS_URL, or work in the workspace that it was made of",
+        )
+    return Workspace(root=folder, settings=settings)
 
 
 def _settings_document(folder: Path, text: str) -> Document:
@@ -373,17 +387,12 @@ def builtin_texts() -> dict[str, str]:
     """The files of the release that ships with the product: path → text."""
     from importlib import resources
 
-    found = {}
+    found: dict[str, str] = {}
     root = resources.files("abaco_loans") / "builtin"
     for item in root.iterdir():
         if item.is_dir():
-            found.update(
-                {
-                    f"{item.name}/{file.name}": file.read_text(encoding="utf-8")
-                    for file in item.iterdir()
-                    if file.name.endswith(".yml")
-                }
-            )
+            texts = (file for file in item.iterdir() if file.name.endswith(".yml"))
+            found |= {f"{item.name}/{file.name}": file.read_text(encoding="utf-8") for file in texts}
         elif item.name.endswith(".yml") and item.name != ALERTS_FILE:
             found[item.name] = item.read_text(encoding="utf-8")
     return found

@@ -30,14 +30,17 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], Sheet]] = {
 FORMATS = ("md", "html", "pdf")
 
 
-def write_report(kind: str, facts: Mapping[str, Any], folder: Path, formats: Collection[str]) -> tuple[Path, ...]:
+def write_report(
+    kind: str, facts: Mapping[str, Any], folder: Path, formats: Collection[str], *, name: str = ""
+) -> tuple[Path, ...]:
     """Write a report into a folder, over an earlier one; the files. All are made before the first is written.
 
     Args:
-        kind: one of `KINDS`, and the name of the files.
+        kind: one of `KINDS`.
         facts: of `cutover_facts`.
         folder: made where it is missing.
         formats: of `FORMATS`.
+        name: of the files, without the format; the kind where it is empty.
 
     Raises:
         WorldError: ``OUT-110``, ``OUT-111`` a package is missing; ``OUT-1xx`` a file cannot be written.
@@ -54,9 +57,9 @@ def write_report(kind: str, facts: Mapping[str, Any], folder: Path, formats: Col
             made["pdf"] = pdf(page, where=kind)
     with world(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, data in made.items():
-            write_whole(folder / f"{kind}.{name}", data)
-    return tuple(folder / f"{kind}.{name}" for name in made)
+        for form, data in made.items():
+            write_whole(folder / f"{name or kind}.{form}", data)
+    return tuple(folder / f"{name or kind}.{form}" for form in made)
 
 
 def report_folder(workspace: Workspace, cutover_id: str) -> Path:

@@ -167,7 +167,7 @@ def settled(history: Sequence[Evidence], gates: Gates, *, today: date) -> Settle
             break
         streak.insert(0, item)
     passes, tapes = len(streak), len({item.tape for item in streak})
-    said = f"{passes} of {gates.consecutive_passes} passes in a row, on {tapes} of {gates.tapes_min} tapes"
+    said = f"passes in a row: {passes} ({gates.consecutive_passes} wanted), tapes: {tapes} ({gates.tapes_min} wanted)"
     late = _late(today, usable[-1].on, gates)
     if usable[-1].outcome is Outcome.FAIL:
         outcome, words = Outcome.FAIL, "the last verdict is fail"
