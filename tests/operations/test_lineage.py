@@ -95,6 +95,28 @@ def test_masked_columns_say_so_and_kpis_say_what_they_are_made_of(desk: Desk, tm
     assert sources == {f"tapes/{outcome.record.tape_sha256}"}
 
 
+def test_of_a_servicing_extract_kpis_say_what_they_are_made_of(desk: Desk, tmp_path: Path) -> None:
+    write_sample(SampleSpec(loans=40, months=6), tmp_path / "sample")
+    desk.run(tmp_path / "sample" / "servicing", definition="mfrs")
+    fields = named(told(desk)[-1], "kpis.json")["facets"]["columnLineage"]["fields"]
+
+    def said(kpi: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for item in fields[kpi]["inputFields"]:
+            (step,) = item["transformations"]
+            kind = f"{step['type']} {step['subtype']}{' masked' if step['masking'] else ''}"
+            found.setdefault(kind, set()).add(f"{item['name'].rpartition('/')[2]}.{item['field']}")
+        return found
+
+    par, top = said("risk.par_30"), said("concentration.top_10_customers")
+    assert {"schedules.due_date", "schedules.principal", "transactions.principal"} <= par["DIRECT AGGREGATION"]
+    assert not {"schedules.interest", "transactions.interest"} & par["DIRECT AGGREGATION"], "mfrs covers principal"
+    assert "schedules.valid_from" not in par["DIRECT AGGREGATION"] and par["INDIRECT FILTER"]
+    assert top["INDIRECT GROUP_BY masked"] == {"loans.customer_id"}
+    assert fields["risk.collection_rate"]["inputFields"] == [], "it has no value here"
+    assert fields["risk.portfolio_health"]["inputFields"] == [], "nor has what is made of it"
+
+
 def test_what_was_refused_is_an_assertion_that_failed(desk: Desk, tmp_path: Path) -> None:
     rows = [*worked_example(), *(bucketed_row(f"G{number}", "1", b0="1") for number in range(200))]
     rows.append(bucketed_row("D", "not a number"))

@@ -1,13 +1,16 @@
-"""What a KPI is computed from: no other column of the tape can move it, and what is named does."""
+"""What a KPI is computed from: no other column of the tape can move it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from abaco_loans.operations.run_tape import RunOutcome
 from abaco_loans.operations.trace_columns import trace_kpis
 from abaco_loans.operations.write_sample import write_sample
 from abaco_loans.outputs.lineage import LineageKpi
@@ -15,6 +18,7 @@ from abaco_loans.releases.release import Release
 from abaco_loans.sample import SampleSpec
 from tests.operations.desk import Desk, read_csv, write_csv
 
+FILES = ("loans", "schedules", "transactions")
 CHANGES: Mapping[str, Callable[[str], str]] = {
     "outstanding_principal": lambda text: str(Decimal(text) / 2),
     "days_past_due": lambda text: str(int(text) + 70),
@@ -41,6 +45,11 @@ def names(kpi: LineageKpi) -> set[str]:
     return {".".join(item) for item in kpi.columns}
 
 
+def naming(said: Mapping[str, LineageKpi], table: str, column: str) -> set[str]:
+    """KPIs that name a column, whatever for."""
+    return {kpi for kpi, it in said.items() if (table, column) in it.columns + it.picked_by + it.grouped_by}
+
+
 def test_only_what_is_named_moves_a_kpi(desk: Desk, tmp_path: Path) -> None:
     write_sample(SampleSpec(loans=60, months=8), tmp_path / "sample")
     rows = read_csv(tmp_path / "sample" / "snapshot.csv")
@@ -58,9 +67,63 @@ def test_only_what_is_named_moves_a_kpi(desk: Desk, tmp_path: Path) -> None:
     for column in CHANGES:
         after = values(f"{column}.csv", column)
         moved = {kpi for kpi, value in after.items() if value != before[kpi]}
-        named = {kpi for kpi, found in said.items() if ("tape", column) in found.columns + found.grouped_by}
+        named = naming(said, "tape", column)
         assert moved <= named, f"{column} moved what it is not named for"
         assert bool(moved) == bool(named), f"{column} is named for {named}, and moved nothing"
+
+
+def half(text: str) -> str:
+    return str(Decimal(text or 0) / 2)
+
+
+def later(days: int) -> Callable[[str], str]:
+    return lambda text: (date.fromisoformat(text) + timedelta(days)).isoformat()
+
+
+MOVES: Mapping[tuple[str, str], Callable[[str], str]] = {
+    ("transactions", "date"): later(20),
+    ("transactions", "principal"): half,
+    ("transactions", "interest"): half,
+    ("schedules", "due_date"): later(-25),
+    ("loans", "disbursement_date"): later(-40),
+}
+
+
+def test_nor_does_another_column_of_a_servicing_extract(desk: Desk, tmp_path: Path) -> None:
+    write_sample(SampleSpec(loans=50, months=8), tmp_path / "sample")
+    tables = {name: read_csv(tmp_path / "sample/servicing" / f"{name}.csv") for name in FILES}
+    day = date.fromisoformat(max(row["date"] for row in tables["transactions"])).replace(day=1) - timedelta(1)
+
+    def outcome(name: str, changed: tuple[str, str] = ("", "")) -> RunOutcome:
+        folder = tmp_path / name
+        folder.mkdir()
+        for table, rows in tables.items():
+            column = changed[1] if table == changed[0] else ""
+            change = MOVES.get(changed, str)
+            write_csv(folder / f"{table}.csv", [row | {column: change(row[column])} if column else row for row in rows])
+        return desk.run(folder, definition="investor", as_of=day)
+
+    first = outcome("before")
+    before = desk.kpis(first)["kpis"]
+    said = traced_of(desk, first)
+    for kpi, found in before.items():
+        if found["value"] is None:
+            assert said[kpi] == LineageKpi(), f"{kpi} has no value"
+    for place in MOVES:
+        after = desk.kpis(outcome("-".join(place), place))["kpis"]
+        moved = {kpi for kpi, found in after.items() if found["value_exact"] != before[kpi]["value_exact"]}
+        assert moved, f"{place} moved nothing"
+        assert moved <= naming(said, *place), f"{place} moved what does not name it"
+
+
+def traced_of(desk: Desk, outcome: RunOutcome) -> dict[str, LineageKpi]:
+    """Of the tape of a run, under its definition."""
+    release, record = desk.workspace.release(), outcome.record
+    present: dict[str, list[str]] = {}
+    for item in json.loads((desk.folder(outcome) / "lineage.json").read_text(encoding="utf-8"))["columns"]:
+        present.setdefault(item["table"], []).append(item["column"])
+    definition = release.definition(record.definition, record.layout)
+    return trace_kpis(release.catalogue, release.contracts[record.layout], present, definition, "USD")
 
 
 def test_of_a_servicing_extract_it_is_read_through_every_step(desk: Desk) -> None:
@@ -68,9 +131,9 @@ def test_of_a_servicing_extract_it_is_read_through_every_step(desk: Desk) -> Non
     late = names(said["risk.par_30"])
     assert {"schedules.due_date", "schedules.principal", "transactions.principal", "transactions.interest"} <= late
     assert {"loans.disbursed_principal", "loans.written_off_date", "rates.rate"} <= late
-    assert names(said["growth.average_ticket"]) == names(said["growth.origination_volume"]) | {
-        "loans.disbursement_date"
-    }
+    missed = said["risk.first_payment_default"]
+    assert {("transactions", "principal"), ("schedules", "principal")} <= set(missed.picked_by)
+    assert not set(missed.picked_by) & set(missed.columns)
     assert not late & {"loans.interest_rate", "loans.status", "loans.customer_id", "loans.product"}
     assert "loans.restructured_date" not in late
     principal = names(traced(desk.workspace.release(), "servicing", "iris")["risk.par_30"])
@@ -87,6 +150,10 @@ def test_what_the_tape_lacks_gives_nothing(desk: Desk) -> None:
     assert without["finance.weighted_apr"] == LineageKpi()
     assert without["risk.par_30"].columns and "transactions.fees" not in names(without["risk.par_30"])
     assert traced(release, "bucketed", "original")["risk.par_180"] == LineageKpi()
+    # A part that cannot be given, and a customer that is not known.
+    assert traced(release, "bucketed", "investor")["risk.portfolio_health"] == LineageKpi()
+    unknown = traced(release, "snapshot", "investor", ("tape.customer_id",))
+    assert unknown["concentration.top_10_customers"] == unknown["concentration.hhi_customers"] == LineageKpi()
 
 
 @pytest.mark.parametrize(("layout", "definition"), [("bucketed", "original"), ("snapshot", "iris")])

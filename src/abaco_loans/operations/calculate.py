@@ -16,10 +16,9 @@ from abaco_loans.releases.release import Release
 from abaco_loans.tape.calculation import (
     TABLE,
     Calculation,
-    bucketed_calculation,
     dimensions_of,
     month_end_before,
-    snapshot_calculation,
+    tape_calculation,
 )
 from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import date_node
@@ -188,9 +187,7 @@ def _tape_calculation(
     tape: ReadTape, relation: str, definition: Definition, day: date, currency: str, *, alone: bool = False
 ) -> Calculation:
     present = tape.file("tape").present
-    if tape.layout == "bucketed":
-        return bucketed_calculation(relation, tape.contract.table("tape"), present, definition, None if alone else day)
-    return snapshot_calculation(relation, present, definition, day, currency)
+    return tape_calculation(tape.contract, relation, present, definition, day, currency, alone=alone)
 
 
 def _rebuilt(

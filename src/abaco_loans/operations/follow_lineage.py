@@ -118,17 +118,22 @@ class LineageFollower:
         )
 
     def _kpis(self, record: RunRecord, lineage: dict[str, Any]) -> dict[str, LineageKpi]:
+        """What each KPI comes from; where that cannot be read, the rest of the event is told all the same."""
         release = self._workspace.release(record.release)
         present: dict[str, list[str]] = {}
         for item in lineage["columns"]:
             present.setdefault(item["table"], []).append(item["column"])
-        return trace_kpis(
-            release.catalogue,
-            release.contracts[record.layout],
-            present,
-            release.definition(record.definition, record.layout),
-            self._workspace.settings.reporting_currency,
-        )
+        try:
+            return trace_kpis(
+                release.catalogue,
+                release.contracts[record.layout],
+                present,
+                release.definition(record.definition, record.layout),
+                self._workspace.settings.reporting_currency,
+            )
+        except (LookupError, ValueError) as error:
+            log.warning("what the KPIs of run %s come from is not told: %s", record.run_id, error)
+            return {}
 
     def _published(self, record: RunRecord, name: str) -> dict[str, Any]:
         """A JSON file of the run's folder; nothing where there is none: a run that has not ended, or a program's."""

@@ -59,10 +59,12 @@ class LineageKpi:
 
     Attributes:
         columns: those that its value is computed from.
+        picked_by: others, by which the rows are picked that it is computed over.
         grouped_by: those that rows are put together by first.
     """
 
     columns: tuple[tuple[str, str], ...] = ()
+    picked_by: tuple[tuple[str, str], ...] = ()
     grouped_by: tuple[tuple[str, str], ...] = ()
 
 
@@ -281,8 +283,8 @@ def _columns_of(said: LineageRun, name: str) -> dict[str, Any]:
         schema = _schema((item.name, item.kind) for item in columns)
         fields = {item.name: _made_of(said, item) for item in columns}
     elif name == "kpis.json":
-        schema = _schema((name, "decimal") for name in said.kpis)
-        fields = {name: _computed_of(said, kpi) for name, kpi in said.kpis.items()}
+        schema = _schema((kpi_id, "decimal") for kpi_id in said.kpis)
+        fields = {kpi_id: _computed_of(said, kpi) for kpi_id, kpi in said.kpis.items()}
     else:
         return {}
     if not fields:
@@ -310,6 +312,7 @@ def _computed_of(said: LineageRun, kpi: LineageKpi) -> column_lineage_dataset.Fi
 
     steps = (
         (kpi.columns, "DIRECT", "AGGREGATION"),
+        (kpi.picked_by, "INDIRECT", "FILTER"),
         (kpi.grouped_by, "INDIRECT", "GROUP_BY"),
     )
     return lineage.Fields(

@@ -226,6 +226,22 @@ def snapshot_calculation(
     return finished(state, definition, dict.fromkeys(optional, reason), reason)
 
 
+def tape_calculation(
+    contract: Contract,
+    relation: str,
+    present: Sequence[str],
+    definition: Definition,
+    day: date,
+    reporting_currency: str,
+    *,
+    alone: bool = False,
+) -> Calculation:
+    """The calculation table at ``day`` of a tape of one file; ``alone``: the tape has no other day."""
+    if contract.layout == "bucketed":
+        return bucketed_calculation(relation, contract.table("tape"), present, definition, None if alone else day)
+    return snapshot_calculation(relation, present, definition, day, reporting_currency)
+
+
 def snapshot_sources(definition: Definition) -> dict[str, frozenset[str]]:
     """Which columns of a snapshot each column of its calculation table is made of, but for the days past due."""
     rate = frozenset({"currency", "fx_rate"})
