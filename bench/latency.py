@@ -82,15 +82,18 @@ def with_pandas(tape: Path) -> Callable[[], object]:
     return once
 
 
-def medians(first: Callable[[], object], second: Callable[[], object], repeat: int) -> tuple[list[float], list[float]]:
+def timed_in_blocks(
+    first: Callable[[], object], second: Callable[[], object], repeat: int
+) -> tuple[list[float], list[float]]:
     """Seconds of each call of the two: blocks of calls in turn, each with ``_WARM`` calls that do not count.
 
     A call right after one of the other program finds caches that the other one filled, which nobody's calculations do.
     """
     seconds: tuple[list[float], list[float]] = ([], [])
-    for begun in range(0, repeat, _BLOCK):
+    block = max(1, min(_BLOCK, repeat // 8))
+    for begun in range(0, repeat, block):
         for found, call in zip(seconds, (first, second), strict=True):
-            spent = [_timed(call) for _ in range(_WARM + min(_BLOCK, repeat - begun))]
+            spent = [_timed(call) for _ in range(_WARM + min(block, repeat - begun))]
             found += spent[_WARM:]
     return seconds
 
@@ -106,7 +109,7 @@ def main(workspace: str, tape: str, threads: str, repeat: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours = product(Path(workspace), Path(tape), int(threads), Path(folder))
         theirs = with_pandas(Path(tape))
-        first, second = medians(ours, theirs, int(repeat))
+        first, second = timed_in_blocks(ours, theirs, int(repeat))
     found: dict[str, Any] = {"abaco": first, "pandas": second}
     print(json.dumps(found))
 

@@ -188,6 +188,9 @@ def test_the_settings_in_force_are_those_of_the_copy(desk: QueueDesk, tmp_path: 
     with pytest.raises(ConfigError, match="copy with records of its own") as refused:
         open_workspace(copy.root, {"ABACO_RECORDS_URL": url})
     assert refused.value.code == "CFG-503"
+    (copy.root / "abaco.yml").write_text(f"records_url: {url}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="copy with records of its own"):
+        open_workspace(copy.root, {})
     assert copy.records_url.endswith("/copy/records/abaco.db")
     assert copy.masking_key({}).secret == bytes.fromhex("ab" * 32)
 

@@ -118,7 +118,7 @@ def _written(
     assert sorted(path.name for path in out.iterdir()) == ["for the board.html", "onepage.md"]
     assert one.read_bytes().lower().startswith(b"<!doctype html>")
     both = abaco("report", "onepage", "--out", one, "--format", "md", "--cutover", cutover_id, *where)
-    assert both.code == 2 and "two formats" in both.err
+    assert both.code == 2 and "asks for another" in both.err
     for wrong, code in ((rollback_id, "RPT-102"), ("nowhere", "CUT-105")):
         refused = abaco("report", "brief", "--cutover", wrong, *where)
         assert refused.code == 2 and code in refused.err

@@ -51,6 +51,17 @@ def tape(tmp_path: Path) -> Path:
 # --- what it saves -------------------------------------------------------------------------------------------
 
 
+def test_what_lists_faults_is_kept_once_whatever_the_file_is_called(desk: Desk, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        many = [bucketed_row(f"{name}{number}", "1", b0="1") for number in range(50)]
+        outcome = desk.run(write_csv(tmp_path / f"{name}.csv", [*many, bucketed_row("bad", "n/a")]))
+        assert outcome.record.rows is not None and outcome.record.rows.quarantined == 1
+    texts = [str(value) for value in json.loads(kept(desk).read_text(encoding="utf-8"))["body"].values()]
+    assert sum("_issues" in text and "CREATE VIEW" in text for text in texts) == 1, [
+        t[:60] for t in texts if "_issues" in t
+    ]
+
+
 def test_another_tape_of_that_form_needs_no_tree(desk: Desk, tmp_path: Path) -> None:
     desk.run(write_csv(tmp_path / "one.csv", worked_example()))
     other = write_csv(tmp_path / "other.csv", [bucketed_row("A", "7", b0="7") | {"measurement_date": "2025-12-31"}])

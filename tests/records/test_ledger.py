@@ -300,8 +300,22 @@ ascii_texts = st.text(st.characters(max_codepoint=0x7F), max_size=6)
 @settings(max_examples=160, deadline=None)
 @given(json_values(ascii_texts) | json_values(st.text(max_size=6)))
 @example("".join(map(chr, range(0x80))))
+@example({"\U0001f600": 1, "\ufb01": 2})
 def test_three_ways_to_canonical_json_agree(value: Any) -> None:
     assert SCRIPT.canonical(value) == rfc8785.dumps(value) == canonical(value)
+
+
+@pytest.mark.parametrize("value", [{1: 2}, [2**53], {"a": [-(2**53)]}, 1.0, {"a": {"b": 0.5}}, b"a", {"a": {1}}])
+def test_what_is_not_exact_json_is_refused(value: Any) -> None:
+    with pytest.raises(InvariantError):
+        canonical(value)
+
+
+def test_what_is_deep_is_written_as_ever() -> None:
+    deep: Any = "x"
+    for _ in range(450):
+        deep = {"a": deep}
+    assert canonical(deep) == b'{"a":' * 450 + b'"x"' + b"}" * 450
 
 
 def test_script_sorts_keys_by_utf16_code_units() -> None:

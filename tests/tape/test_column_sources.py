@@ -9,7 +9,7 @@ from sqlglot import exp
 from abaco_loans.tape.column_sources import Sources, column_sources
 
 KNOWN: dict[str, dict[str, Sources]] = {
-    table: {name: Sources(frozenset({(table, name)})) for name in ("loan_id", *names)}
+    table: {name: Sources(values=frozenset({(table, name)})) for name in ("loan_id", *names)}
     for table, names in {"loans": ("lent", "currency", "since"), "moves": ("paid", "kind", "day")}.items()
 }
 
@@ -83,7 +83,7 @@ def test_a_list_of_constants_is_no_source() -> None:
 
 
 def test_what_was_read_before_is_read_through() -> None:
-    made = {"made": {"balance": Sources(frozenset({("loans", "lent"), ("moves", "paid")}))}}
+    made = {"made": {"balance": Sources(values=frozenset({("loans", "lent"), ("moves", "paid")}))}}
     assert sources("SELECT balance * 2 AS twice FROM made", made) == {"twice": {"loans.lent", "moves.paid"}}
 
 

@@ -122,10 +122,11 @@ def _write(
     from abaco_loans.operations.workspace import find_workspace
     from abaco_loans.operations.write_report import report_folder, write_report
 
+    one = _one_file(form, out)
     place = find_workspace(workspace, os.environ)
     facts = cutover_facts(wiring.report_tools(place, os.environ), cutover_id)
-    if out is not None and out.suffix[1:] in _FORMATS["all"] and not out.is_dir():
-        files = write_report(kind, facts, out.parent, _one(form, out), name=out.stem)
+    if one is not None and out is not None:
+        files = write_report(kind, facts, out.parent, (one,), stem=out.stem)
     else:
         folder = out or report_folder(place, facts["cutover"]["id"])
         files = write_report(kind, facts, folder, _FORMATS[form] if form else ("md", "html"))
@@ -138,8 +139,13 @@ def _write(
         click.echo(f"  {show.plain(str(path))}")
 
 
-def _one(form: str | None, out: Path) -> tuple[str, ...]:
-    """The format of the one file that is asked for."""
-    if form and form != out.suffix[1:]:
-        raise click.UsageError(f"--out {out.name} and --format {form} are two formats; leave one out")
-    return (out.suffix[1:],)
+def _one_file(form: str | None, out: Path | None) -> str | None:
+    """The format of the one file that is asked for; None where a folder is."""
+    found = out.suffix[1:] if out is not None else ""
+    if out is None or found.lower() not in _FORMATS["all"] or out.is_dir():
+        return None
+    if found != found.lower():
+        raise click.UsageError(f"--out {out.name}: write the ending in small letters")
+    if form and form != found:
+        raise click.UsageError(f"--out {out.name} is one file, and --format {form} asks for another; leave one out")
+    return found

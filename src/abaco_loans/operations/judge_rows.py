@@ -77,7 +77,7 @@ class RowJudge:
     """Judges the relation ``typed_<table>``, which `tape.cells` made from a file.
 
     Leaves in the engine the views ``accepted_<table>`` (masked) and ``refused_<table>`` and, where there are
-    faults, the table ``issues_<table>``.
+    faults, the table ``issues_<table>`` (of the view ``faults_<table>``, where cells are at fault).
     """
 
     table: Table

@@ -83,7 +83,7 @@ def _calculation_sources(
     """By column of the calculation table, ``values`` and ``picks`` of its `Sources`, as lists."""
     columns = dict(present)
     known: dict[str, Mapping[str, Sources]] = {
-        table: {name: Sources(frozenset({(table, name)})) for name in names} for table, names in columns.items()
+        table: {name: Sources(values=frozenset({(table, name)})) for name in names} for table, names in columns.items()
     }
     if contract.layout == "servicing":
         for relation, query in _steps(columns, definition, reporting_currency).items():

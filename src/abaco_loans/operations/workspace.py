@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "abaco.yml"
 ALERTS_FILE = "alerts.yml"
-COPY_MARK = "COPY.txt"  # in a copy of a workspace (`copy_workspace`), whose records are its own
+COPY_MARK = ".abaco-copy"  # in a copy of a workspace (`copy_workspace`), whose records are its own
 CACHE_FOLDER = ".cache"
 KEY_VARIABLE = "ABACO_MASKING_KEY"
 _KEY_BYTES = 32

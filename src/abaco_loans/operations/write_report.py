@@ -31,7 +31,7 @@ FORMATS = ("md", "html", "pdf")
 
 
 def write_report(
-    kind: str, facts: Mapping[str, Any], folder: Path, formats: Collection[str], *, name: str = ""
+    kind: str, facts: Mapping[str, Any], folder: Path, formats: Collection[str], *, stem: str = ""
 ) -> tuple[Path, ...]:
     """Write a report into a folder, over an earlier one; the files. All are made before the first is written.
 
@@ -40,7 +40,7 @@ def write_report(
         facts: of `cutover_facts`.
         folder: made where it is missing.
         formats: of `FORMATS`.
-        name: of the files, without the format; the kind where it is empty.
+        stem: name of the files without the ending; the kind where it is empty.
 
     Raises:
         WorldError: ``OUT-110``, ``OUT-111`` a package is missing; ``OUT-1xx`` a file cannot be written.
@@ -57,9 +57,10 @@ def write_report(
             made["pdf"] = pdf(page, where=kind)
     with world(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for form, data in made.items():
-            write_whole(folder / f"{name or kind}.{form}", data)
-    return tuple(folder / f"{name or kind}.{form}" for form in made)
+        paths = {form: folder / f"{stem or kind}.{form}" for form in made}
+        for form, path in paths.items():
+            write_whole(path, made[form])
+    return tuple(paths.values())
 
 
 def report_folder(workspace: Workspace, cutover_id: str) -> Path:

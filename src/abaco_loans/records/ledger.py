@@ -178,16 +178,25 @@ def _content(event: Event, seq: int) -> dict[str, Any]:
 
 def _is_ascii(value: Any) -> bool:
     """Nothing but JSON's own types, exact numbers and ASCII: as nearly every event is."""
-    kind = type(value)
-    if kind is str:
-        return bool(value.isascii())
-    if kind is dict:
-        return all(type(key) is str and key.isascii() and _is_ascii(item) for key, item in value.items())
-    if kind is list:
-        return all(map(_is_ascii, value))
-    if kind is int:
-        return bool(abs(value) < _INT_END)
-    return value is None or kind is bool
+    left = [value]
+    while left:
+        item = left.pop()
+        kind = type(item)
+        if kind is str:
+            plain = item.isascii()
+        elif kind is dict:
+            plain = all(type(key) is str and key.isascii() for key in item)
+            left.extend(item.values())
+        elif kind is list:
+            plain = True
+            left.extend(item)
+        elif kind is int:
+            plain = abs(item) < _INT_END
+        else:
+            plain = item is None or kind is bool
+        if not plain:
+            return False
+    return True
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -19,7 +19,7 @@ _KEY = "loan_id"
 _PICKING = ("where", "having", "qualify", "group")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Columns, each its table and its name.
 
@@ -41,7 +41,8 @@ def together(parts: Iterable[Sources]) -> Sources:
     """What several come from."""
     found = list(parts)
     return Sources(
-        frozenset().union(*(part.values for part in found)), frozenset().union(*(part.picks for part in found))
+        values=frozenset().union(*(part.values for part in found)),
+        picks=frozenset().union(*(part.picks for part in found)),
     )
 
 
@@ -130,8 +131,8 @@ class _Reader:
             raise ValueError(f"sources are not read of a subquery or whole rows among the columns: {item.sql()[:80]}")
         found = [(self._of(column, scope), partitions) for column, partitions in _read_by(item, scope.expression)]
         return Sources(
-            frozenset().union(*(sources.values for sources, partitions in found if not partitions)),
-            picked.union(*(sources.all if partitions else sources.picks for sources, partitions in found)),
+            values=frozenset().union(*(sources.values for sources, partitions in found if not partitions)),
+            picks=picked.union(*(sources.all if partitions else sources.picks for sources, partitions in found)),
         )
 
     def _of(self, column: exp.Column, scope: Scope) -> Sources:
