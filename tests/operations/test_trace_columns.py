@@ -16,6 +16,8 @@ from abaco_loans.operations.write_sample import write_sample
 from abaco_loans.outputs.lineage import LineageKpi
 from abaco_loans.releases.release import Release
 from abaco_loans.sample import SampleSpec
+from abaco_loans.tape.calculation import snapshot_calculation, snapshot_sources
+from abaco_loans.tape.column_sources import Sources, column_sources
 from tests.operations.desk import Desk, read_csv, write_csv
 
 FILES = ("loans", "schedules", "transactions")
@@ -164,3 +166,17 @@ def test_a_kpi_made_of_kpis_is_made_of_what_these_are(desk: Desk, layout: str, d
     assert made
     for kpi in made:
         assert names(said[kpi.id]) >= set().union(*(names(said[part]) for part in kpi.formula.kpis))
+
+
+@pytest.mark.parametrize("name", ["original", "investor", "iris", "mfrs"])
+def test_the_table_by_which_refused_rows_are_priced_misses_no_column(desk: Desk, name: str) -> None:
+    release = desk.workspace.release()
+    definition = release.definition(name, "snapshot")
+    columns = release.contracts["snapshot"].table("tape").column_names
+    made = snapshot_calculation("tape", columns, definition, date(2025, 11, 30), "USD")
+    known = {"tape": {column: Sources(values=frozenset({("tape", column)})) for column in columns}}
+    table = snapshot_sources(definition)
+    # Days are priced apart; without dust, what was disbursed stands in the statement and changes nothing.
+    apart = {"days_past_due", "restructured"} | (set() if definition.dust_share else {"disbursed_principal"})
+    for column, found in column_sources(made.query, known).items():
+        assert {source for _, source in found.values} - table[column] <= apart, column
