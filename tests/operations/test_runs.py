@@ -12,7 +12,9 @@ import pytest
 
 from abaco_loans.errors import ConfigError, InputError
 from abaco_loans.operations.run_report import changes, run_document
+from abaco_loans.operations.write_sample import write_sample
 from abaco_loans.outputs.publish import hash_file
+from abaco_loans.sample import SampleSpec
 from abaco_loans.wiring import open_records
 from tests.operations.desk import Desk, bucketed_row, read_csv, worked_example, write_csv
 
@@ -55,6 +57,28 @@ def test_another_definition_is_another_run(desk: Desk, tmp_path: Path) -> None:
     ids = {desk.run(path, definition=name).record.run_id for name in ("original", "investor", "mfrs", "iris")}
     assert len(ids) == 4
     assert {record.definition for record in desk.runs()} == {"original", "investor", "mfrs", "iris"}
+
+
+def test_another_reporting_currency_is_another_run(desk: Desk, tmp_path: Path) -> None:
+    write_sample(SampleSpec(loans=20, months=4), tmp_path / "sample")
+    tape = tmp_path / "sample" / "snapshot.csv"
+    dollars = desk.run(tape)
+    desk.reopen(reporting_currency="EUR")
+    euros = desk.run(tape)
+    assert not euros.earlier and euros.record.run_id != dollars.record.run_id
+    desk.reopen(reporting_currency="USD")
+    assert desk.run(tape).earlier
+
+
+def test_a_date_long_after_the_last_movement_is_said(desk: Desk, tmp_path: Path) -> None:
+    write_sample(SampleSpec(loans=20, months=4), tmp_path / "sample")
+    tape = tmp_path / "sample" / "servicing"
+    codes = [
+        {item.code: item.count for item in desk.run(tape, as_of=day).warnings}
+        for day in (date(2025, 11, 30), date(2030, 1, 1))
+    ]
+    assert "WARN-209" not in codes[0]
+    assert codes[1]["WARN-209"] > 1400
 
 
 def test_a_restated_tape_keeps_both_values(desk: Desk, tape: Path, tmp_path: Path) -> None:

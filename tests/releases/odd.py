@@ -81,7 +81,7 @@ kpis:
     unit: "%"
     precision: 0
     valid_range: {min: -1.50, max: 1E+2, clamp: true}
-    thresholds: {warning: 0.10, critical: 1e1, direction: low_is_bad}
+    thresholds: {warning: 0.10, critical: 1e1, direction: high_is_bad}
     owner: nobody
     departments: [a, b]
     refresh: hourly

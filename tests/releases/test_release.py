@@ -36,7 +36,7 @@ CATALOGUE, DEFINITIONS, CONTRACT = "catalogue.yml", "definitions.yml", "contract
     ("name", "old", "new"),
     [
         (CATALOGUE, "warning: 5, critical: 8", "warning: 4, critical: 8"),
-        (CATALOGUE, "critical: 8, direction: high_is_bad", "critical: 8, direction: low_is_bad"),
+        (CATALOGUE, "warning: 5, critical: 8, direction: high_is_bad", "warning: 8, critical: 5, direction: low_is_bad"),
         (CATALOGUE, "owner: risk", "owner: finance"),
         (CATALOGUE, "name: PAR 30", "name: Portfolio at risk"),
         (CATALOGUE, "departments: [risk, finance, compliance]", "departments: [risk]"),
@@ -142,6 +142,7 @@ def test_a_name_is_no_meaning(files: Files, base: Release) -> None:
     [
         (CATALOGUE, "SUM(dpd_90_plus_usd)", "SUM(dpd_90_usd)", "KPI-104"),
         (CATALOGUE, "precision: 2", "precision: two", "KPI-100"),
+        (CATALOGUE, "warning: 5, critical: 8", "warning: 8, critical: 5", "KPI-100"),
         (DEFINITIONS, "boundary: more_than", "boundary: more", "CFG-401"),
         (CONTRACT, "<= total_receivable_usd + 0.05", "<= total_receivables + 0.05", "CFG-203"),
         ("mappings/factoring.yml", "layout: servicing", "layout: serving", ""),
@@ -181,7 +182,8 @@ def test_definitions_by_name_and_by_layout(base: Release) -> None:
 
 def test_a_runs_identity_is_what_its_numbers_depend_on(files: Files, base: Release) -> None:
     def identity(release: Release = base, **given: str) -> str:
-        values = {"mapping": "factoring", "tape_sha256": "a" * 64, "as_of": "2025-11-30", **given}
+        values = {"mapping": "factoring", "tape_sha256": "a" * 64, "as_of": "2025-11-30", "reporting_currency": "USD"}
+        values |= given
         definition = release.definition(values.pop("definition", "investor"), "servicing")
         return run_identity(release, definition=definition, **values)
 
@@ -194,8 +196,9 @@ def test_a_runs_identity_is_what_its_numbers_depend_on(files: Files, base: Relea
         identity(mapping="other"),
         identity(tape_sha256="b" * 64),
         identity(as_of="2025-10-31"),
+        identity(reporting_currency="EUR"),
         identity(definition="iris"),
         identity(changed(files, DEFINITIONS, "write_off_after_days: 180", "write_off_after_days: 181")),
         identity(changed(files, "mappings/factoring.yml", "due_date: date_due", "due_date: date_owed")),
     }
-    assert len(others) == 7
+    assert len(others) == 8

@@ -246,6 +246,13 @@ def test_codes_are_taken_to_ours_and_others_are_refused(bench: TypingBench) -> N
     assert set(codes.values()) == {reasons.UNKNOWN_CODE}
 
 
+def test_codes_of_a_boolean_are_the_words_that_it_is_read_by(bench: TypingBench) -> None:
+    field = Field(source="source column", codes={"S": "sí", "N": "No", "C": "true", "-": ""})
+    kind = Column(name="it", kind=Kind.BOOLEAN)
+    read = values(bench, {"S": "", "N": "", "C": "", "-": ""}, kind, field=field)
+    assert (read["S"], read["N"], read["C"]) == (True, False, True)
+
+
 def test_dates(bench: TypingBench) -> None:
     day = date(2025, 11, 30)
     read = ["2025-11-30", " 2025-11-30 ", "2025-11-30T23:59", "2025-11-30 23:59:59", "2025-11-30T00:00:00.000Z"]

@@ -212,6 +212,26 @@ def test_a_mapping_is_read() -> None:
         ('delimiter: ";"', 'delimiter: ";;"', "CFG-301", "delimiter"),
         ("name: their-snapshot", "name: ../../etc", "CFG-301", "name"),
         ('    delimiter: ";"\n', "    file: ../loans.csv\n", "CFG-301", "file"),
+        ("days_past_due: Mora", 'days_past_due: {from: Mora, codes: {"120": twelve}}', "CFG-302", "a whole number"),
+        ("days_past_due: Mora", 'days_past_due: {from: Mora, codes: {"-": ""}}', "CFG-302", "a whole number"),
+        (
+            "days_past_due: Mora",
+            "days_past_due: Mora\n      written_off: {from: C, codes: {S: verdad}}",
+            "CFG-302",
+            "true",
+        ),
+        (
+            "days_past_due: Mora",
+            "days_past_due: Mora\n      fx_rate: {from: R, codes: {A: high}}",
+            "CFG-302",
+            "a number",
+        ),
+        (
+            "days_past_due: Mora",
+            'days_past_due: Mora\n      maturity_date: {from: V, codes: {A: "31/12/2025"}}',
+            "CFG-302",
+            "a date like",
+        ),
     ],
 )
 def test_a_mapping_that_is_wrong_is_refused_with_a_line(old: str, new: str, code: str, words: str) -> None:

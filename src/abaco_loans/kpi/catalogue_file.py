@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Self
 
 from pydantic import Field as ModelField
+from pydantic import model_validator
 
 from abaco_loans.checked import FileModel, check
 from abaco_loans.document import Document
@@ -25,6 +27,15 @@ class _Thresholds(FileModel):
     warning: Decimal
     critical: Decimal
     direction: Direction
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        worse = self.critical - self.warning
+        if (worse < 0) if self.direction is Direction.HIGH_IS_BAD else (worse > 0):
+            raise ValueError(
+                f"critical {self.critical:f} is not worse than warning {self.warning:f} ({self.direction})"
+            )
+        return self
 
 
 class _Range(FileModel):

@@ -24,6 +24,9 @@ from abaco_loans.tape.definition import Definition
 from abaco_loans.tape.template import date_node
 from abaco_loans.tape.tree import created, exp, later
 
+# A servicing extract may end some days before a month end; beyond this, its date is worth a look.
+_SILENT_DAYS_MAX = 31
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calculated:
@@ -61,7 +64,11 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
                 where=tape.path,
                 hint=f"give --as-of between {earliest} and {latest}",
             )
-        return day, []
+        beyond = (day - latest).days
+        if beyond <= _SILENT_DAYS_MAX:
+            return day, []
+        text = f"days from the last movement in the tape ({latest}) to {day}: what was paid since is not in it"
+        return day, [Warned(code="WARN-209", count=beyond, text=text)]
     if earliest == latest == day:
         return day, []
     others = engine.rows(later(_other_dates_query, relation, column, day))[0]

@@ -106,7 +106,7 @@ def _publish_panel(request: PanelRequest, tools: Tools) -> PanelOutcome:
         check_segments(request.by, panel.dimensions)
         records = stack.enter_context(tools.open_records())
         recorder = RunRecorder(
-            run_id=_panel_id(tape, release, panel, sorted(set(request.by))),
+            run_id=_panel_id(tape, release, panel, sorted(set(request.by)), currency),
             as_of=panel.dates[-1],
             tape=tape,
             release=release,
@@ -151,7 +151,7 @@ def _check_out(out: Path | None) -> None:
         )
 
 
-def _panel_id(tape: ReadTape, release: Release, panel: Panel, by: Sequence[str]) -> str:
+def _panel_id(tape: ReadTape, release: Release, panel: Panel, by: Sequence[str], currency: str) -> str:
     """What the panel depends on: what a run does, all its dates, and the segments of its KPIs."""
     dates = hashlib.sha256(" ".join([*map(str, panel.dates), "by", *by]).encode()).hexdigest()
     run = run_identity(
@@ -160,6 +160,7 @@ def _panel_id(tape: ReadTape, release: Release, panel: Panel, by: Sequence[str])
         tape_sha256=f"{tape.sha256} {dates}",
         as_of=panel.dates[-1].isoformat(),
         definition=panel.definition,
+        reporting_currency=currency,
     )
     return f"{PANEL_PREFIX}{run}"
 

@@ -184,13 +184,14 @@ def _one_at_a_time(
     )
 
 
-def _run_id(staged: StagedTape | ReadTape, definition: Definition, release: Release, as_of: date) -> str:
+def _run_id(staged: StagedTape | ReadTape, definition: Definition, release: Release, as_of: date, tools: Tools) -> str:
     return run_identity(
         release,
         mapping=staged.mapping.name,
         tape_sha256=staged.sha256,
         as_of=as_of.isoformat(),
         definition=definition,
+        reporting_currency=tools.workspace.settings.reporting_currency,
     )
 
 
@@ -203,8 +204,8 @@ def _earlier(
     request: RunRequest,
     tools: Tools,
 ) -> RunOutcome | None:
-    """The finished run of the same tape, date, definition and meaning, if its outputs are still what they were."""
-    record = records.reader.get(_run_id(staged, definition, release, as_of))
+    """The finished run of the same tape, date, definition, currency and meaning, if its outputs are still those."""
+    record = records.reader.get(_run_id(staged, definition, release, as_of, tools))
     if record is None or record.status != "finished" or record.output_folder is None:
         return None
     outputs = tools.workspace.outputs
@@ -345,7 +346,7 @@ def _recorder(
     tape: ReadTape, day: date, definition: Definition, release: Release, tools: Tools, records: Records
 ) -> RunRecorder:
     return RunRecorder(
-        run_id=_run_id(tape, definition, release, day),
+        run_id=_run_id(tape, definition, release, day, tools),
         as_of=day,
         tape=tape,
         release=release,

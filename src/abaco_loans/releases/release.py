@@ -174,7 +174,9 @@ def _expected_arrivals(contracts: MappingType[str, Contract]) -> dict[str, Any]:
     return {"arrivals": expected} if expected else {}
 
 
-def run_identity(release: Release, *, mapping: str, tape_sha256: str, as_of: str, definition: Definition) -> str:
+def run_identity(
+    release: Release, *, mapping: str, tape_sha256: str, as_of: str, definition: Definition, reporting_currency: str
+) -> str:
     """The deterministic id of a run: the as-of date and 20 hexadecimal digits of what its numbers depend on."""
     digest = _digest(
         {
@@ -183,6 +185,7 @@ def run_identity(release: Release, *, mapping: str, tape_sha256: str, as_of: str
             "tape": tape_sha256,
             "as_of": as_of,
             "definition": definition.as_dict(),
+            "reporting_currency": reporting_currency,
         }
     )
     return f"{as_of.replace('-', '')}-{digest[:20]}"

@@ -24,8 +24,8 @@ RAW_COLUMN = "_raw"
 _VALUE_LENGTH = 200
 _PLAIN_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _ISO_DATE = _PLAIN_DATE + "([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
-_TRUE = ("true", "t", "yes", "y", "1", "si", "sí")
-_FALSE = ("false", "f", "no", "n", "0")
+TRUE_WORDS = ("true", "t", "yes", "y", "1", "si", "sí")
+FALSE_WORDS = ("false", "f", "no", "n", "0")
 
 
 def typed_query(table: Table, mapping: TableMapping, has_line_column: bool = False) -> exp.Select:
@@ -169,7 +169,7 @@ def _grade(column: Column, field: Field, formats: Formats) -> exp.Expr:
             )
         case Kind.BOOLEAN:
             known = exp.func("LOWER", exp.func("TRIM", raw)).isin(
-                *(exp.Literal.string(word) for word in (*_TRUE, *_FALSE))
+                *(exp.Literal.string(word) for word in (*TRUE_WORDS, *FALSE_WORDS))
             )
             return case.when(known, zero).when(empty, _empty_grade(column))
         case Kind.TEXT:
@@ -234,6 +234,8 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expr) -> exp.
         coded = exp.case(exp.func("TRIM", raw))
         for source, code in field.codes.items():
             coded = coded.when(exp.Literal.string(source), exp.Literal.string(code))
+        if column.kind is Kind.BOOLEAN:
+            return exp.func("LOWER", coded).isin(*(exp.Literal.string(word) for word in TRUE_WORDS))
         return coded if column.kind is Kind.TEXT else exp.TryCast(this=coded, to=exp.DataType.build(sql_type(column)))
     match column.kind:
         case Kind.DECIMAL:
@@ -253,7 +255,7 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expr) -> exp.
         case Kind.DATE:
             return _cast_date(column, field, formats)
         case Kind.BOOLEAN:
-            return exp.func("LOWER", _trimmed(raw)).isin(*(exp.Literal.string(word) for word in _TRUE))
+            return exp.func("LOWER", _trimmed(raw)).isin(*(exp.Literal.string(word) for word in TRUE_WORDS))
         case Kind.TEXT:
             return _trimmed(raw)
 

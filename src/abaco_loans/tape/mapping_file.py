@@ -11,9 +11,17 @@ from abaco_loans.checked import FileModel, check
 from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError
 from abaco_loans.nearest import nearest
-from abaco_loans.tape.contract import Contract
+from abaco_loans.tape.cells import FALSE_WORDS, TRUE_WORDS
+from abaco_loans.tape.contract import Contract, Kind, Table
 from abaco_loans.tape.mapping import Field, Formats, Mapping, TableMapping, Unit
 
+# What a code may stand for, by the kind of its column: as the text, and as it is said. Text may be anything.
+_VALUES = {
+    Kind.INTEGER: (r"[+-]?\d{1,18}", "a whole number"),
+    Kind.DECIMAL: (r"[+-]?\d{1,14}([.]\d+)?", "a number with a decimal point"),
+    Kind.DATE: (r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", "a date like 2025-11-30"),
+    Kind.BOOLEAN: ("|".join((*TRUE_WORDS, *FALSE_WORDS)), "true or false (in quotes)"),
+}
 _DIRECTIVES = {"%d", "%m", "%Y", "%y", "%b", "%B", "%H", "%M", "%S"}
 
 
@@ -111,6 +119,7 @@ def _agree(document: Document, contract: Contract, name: str, file: _TableFile) 
                 where=document.where("tables", name),
                 hint="write iso, or day, month and year like %d/%m/%Y",
             )
+    _codes_agree(document, known[name], file)
     names = known[name].column_names
     for column in file.columns:
         if column not in names:
@@ -128,6 +137,23 @@ def _agree(document: Document, contract: Contract, name: str, file: _TableFile) 
             where=document.where("tables", name, "columns"),
             hint="add `column: source name` lines",
         )
+
+
+def _codes_agree(document: Document, table: Table, file: _TableFile) -> None:
+    """What a code stands for must be a value of its column; empty where the column may be."""
+    for column in table.columns:
+        field = file.columns.get(column.name)
+        if not isinstance(field, _Field) or column.kind not in _VALUES:
+            continue
+        pattern, words = _VALUES[column.kind]
+        for code, value in field.codes.items():
+            if not re.fullmatch(pattern, value, re.IGNORECASE) and (value or not column.nullable):
+                raise ConfigError(
+                    f"the code {code!r} stands for {value!r}, and {column.name} holds {words}",
+                    code="CFG-302",
+                    where=document.where("tables", table.name, "columns", column.name),
+                    hint=f"write {words} behind the code",
+                )
 
 
 def _table(name: str, file: _TableFile) -> TableMapping:
