@@ -279,8 +279,8 @@ def views_page() -> str:
         "",
         "`abaco view NAME` shows one of the latest panel ([how to build one](panel.md)); `--by SEGMENT` splits it,",
         "`--out FILE.csv` and `--json` hand it on. Amounts are in reporting currency; an empty cell is not computable.",
-        "By segment, what speaks of fewer than 3 customers of a segment at a date (and cohort), or would give them away,",
-        "is left out; within a segment that is shown, a bucket may hold one loan. Notes under the table say so.",
+        "By segment, what speaks of fewer than 3 customers of a segment at a date (and cohort), or would give them",
+        "away, is left out; within a segment that is shown, a bucket may hold one loan. Notes under the table say so.",
         "Definitions: [definitions](definitions.md).",
         "",
     ]

@@ -36,7 +36,7 @@ CATALOGUE, DEFINITIONS, CONTRACT = "catalogue.yml", "definitions.yml", "contract
     ("name", "old", "new"),
     [
         (CATALOGUE, "warning: 5, critical: 8", "warning: 4, critical: 8"),
-        (CATALOGUE, "warning: 5, critical: 8, direction: high_is_bad", "warning: 8, critical: 5, direction: low_is_bad"),
+        (CATALOGUE, "5, critical: 8, direction: high_is_bad", "8, critical: 5, direction: low_is_bad"),
         (CATALOGUE, "owner: risk", "owner: finance"),
         (CATALOGUE, "name: PAR 30", "name: Portfolio at risk"),
         (CATALOGUE, "departments: [risk, finance, compliance]", "departments: [risk]"),
