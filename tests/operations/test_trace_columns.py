@@ -25,11 +25,8 @@ CHANGES: Mapping[str, Callable[[str], str]] = {
     "outstanding_principal": lambda text: str(Decimal(text) / 2),
     "days_past_due": lambda text: str(int(text) + 70),
     "disbursed_principal": lambda text: str(Decimal(text) * 3),
-    "disbursement_date": lambda text: "2019-05-05",
     "interest_rate": lambda text: str(Decimal(text) + Decimal("0.01")),
     "customer_id": lambda text: "C1",
-    "cash_available_usd": lambda text: str(Decimal(text) + 1),
-    "status": lambda text: "Late",
 }
 
 
@@ -85,9 +82,7 @@ def later(days: int) -> Callable[[str], str]:
 MOVES: Mapping[tuple[str, str], Callable[[str], str]] = {
     ("transactions", "date"): later(20),
     ("transactions", "principal"): half,
-    ("transactions", "interest"): half,
     ("schedules", "due_date"): later(-25),
-    ("loans", "disbursement_date"): later(-40),
 }
 
 
