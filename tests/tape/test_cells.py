@@ -250,7 +250,7 @@ def test_codes_of_a_boolean_are_the_words_that_it_is_read_by(bench: TypingBench)
     field = Field(source="source column", codes={"S": "sí", "N": "No", "C": "true", "-": ""})
     kind = Column(name="it", kind=Kind.BOOLEAN)
     read = values(bench, {"S": "", "N": "", "C": "", "-": ""}, kind, field=field)
-    assert (read["S"], read["N"], read["C"]) == (True, False, True)
+    assert (read["S"], read["N"], read["C"], read["-"]) == (True, False, True, None)
 
 
 def test_dates(bench: TypingBench) -> None:

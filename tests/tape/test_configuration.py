@@ -228,7 +228,7 @@ def test_a_mapping_is_read() -> None:
         ),
         (
             "days_past_due: Mora",
-            'days_past_due: Mora\n      maturity_date: {from: V, codes: {A: "31/12/2025"}}',
+            'days_past_due: Mora\n      maturity_date: {from: V, codes: {A: "2025-02-30"}}',
             "CFG-302",
             "a date like",
         ),

@@ -235,7 +235,8 @@ def _cast(column: Column, field: Field, formats: Formats, raw: exp.Expr) -> exp.
         for source, code in field.codes.items():
             coded = coded.when(exp.Literal.string(source), exp.Literal.string(code))
         if column.kind is Kind.BOOLEAN:
-            return exp.func("LOWER", coded).isin(*(exp.Literal.string(word) for word in TRUE_WORDS))
+            said = exp.func("NULLIF", exp.func("LOWER", coded), exp.Literal.string(""))
+            return said.isin(*(exp.Literal.string(word) for word in TRUE_WORDS))
         return coded if column.kind is Kind.TEXT else exp.TryCast(this=coded, to=exp.DataType.build(sql_type(column)))
     match column.kind:
         case Kind.DECIMAL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Literal
 
 from pydantic import Field as ModelField
@@ -19,7 +20,7 @@ from abaco_loans.tape.mapping import Field, Formats, Mapping, TableMapping, Unit
 _VALUES = {
     Kind.INTEGER: (r"[+-]?\d{1,18}", "a whole number"),
     Kind.DECIMAL: (r"[+-]?\d{1,14}([.]\d+)?", "a number with a decimal point"),
-    Kind.DATE: (r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", "a date like 2025-11-30"),
+    Kind.DATE: (r"\d{4}-\d\d-\d\d", "a date like 2025-11-30"),
     Kind.BOOLEAN: ("|".join((*TRUE_WORDS, *FALSE_WORDS)), "true or false (in quotes)"),
 }
 _DIRECTIVES = {"%d", "%m", "%Y", "%y", "%b", "%B", "%H", "%M", "%S"}
@@ -147,13 +148,21 @@ def _codes_agree(document: Document, table: Table, file: _TableFile) -> None:
             continue
         pattern, words = _VALUES[column.kind]
         for code, value in field.codes.items():
-            if not re.fullmatch(pattern, value, re.IGNORECASE) and (value or not column.nullable):
+            fits = re.fullmatch(pattern, value, re.IGNORECASE) and (column.kind is not Kind.DATE or _is_day(value))
+            if not fits and (value or not column.nullable):
                 raise ConfigError(
                     f"the code {code!r} stands for {value!r}, and {column.name} holds {words}",
                     code="CFG-302",
                     where=document.where("tables", table.name, "columns", column.name),
                     hint=f"write {words} behind the code",
                 )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _table(name: str, file: _TableFile) -> TableMapping:
