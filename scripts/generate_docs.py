@@ -220,7 +220,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "In `abaco.yml`; an environment variable wins. Unknown settings are refused.",
+        "In `abaco.yml`; an environment variable wins. Unknown settings are refused, and so are variables",
+        "whose name is nearly a setting's.",
         "",
         "| setting | default | environment | meaning |",
         "|---|---|---|---|",

@@ -88,6 +88,14 @@ def test_a_fault_of_the_environment_names_the_variable() -> None:
     assert caught.value.where == "ABACO_THREADS"
 
 
+def test_a_variable_that_is_nearly_a_settings_is_refused_and_others_are_let_be() -> None:
+    with pytest.raises(ConfigError, match="ABACO_RECORD_URL: is no setting; did you mean ABACO_RECORDS_URL") as caught:
+        settings("threads: 2", ABACO_RECORD_URL="postgresql://db/abaco")
+    assert (caught.value.code, caught.value.where) == ("CFG-501", "ABACO_RECORD_URL")
+    others = {"ABACO_MASKING_KEY": "00", "ABACO_SLACK_URL": "x", "ABACO_SMTP_PASSWORD": "x", "ABACO_RECORDS": "x"}
+    assert settings("threads: 2", **others) == settings("threads: 2")
+
+
 def test_every_fault_is_told() -> None:
     with pytest.raises(ConfigError, match=r"3 fault\(s\) in abaco.yml: abaco.yml:1: .*abaco.yml:2: .*ABACO_RELEASE: "):
         settings("threads: 0\nthread: 2\n", ABACO_RELEASE="")

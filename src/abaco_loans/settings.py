@@ -13,6 +13,7 @@ from typing import Any
 
 from abaco_loans.document import Document
 from abaco_loans.errors import ConfigError
+from abaco_loans.nearest import meant
 
 ENVIRONMENT_PREFIX = "ABACO_"
 
@@ -87,12 +88,25 @@ def read_settings(document: Document, environment: Mapping[str, str]) -> Setting
         if variable in environment:
             given[name] = environment[variable], variable
     faults = [(where, fault) for name, (value, where) in given.items() if (fault := _fault(name, value))]
+    faults += _slips(environment)
     if faults:
         raise _refusal(document.name, faults)
     values: dict[str, Any] = {
         name: int(value) if isinstance(_RULES[name], range) else value for name, (value, _) in given.items()
     }
     return Settings(**values)
+
+
+def _slips(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables that are nearly a setting's: a run must not go on with the default. Others belong to somebody else."""
+    names = {ENVIRONMENT_PREFIX + name.upper() for name in _RULES}
+    found = []
+    for variable in sorted(environment):
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in names:
+            like = meant(variable, names)
+            if like is not None:
+                found.append((variable, f"is no setting; did you mean {like}?"))
+    return found
 
 
 def _fault(name: str, value: object) -> str | None:

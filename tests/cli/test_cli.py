@@ -129,6 +129,17 @@ def test_the_table_for_people(abaco: Abaco, workspace: Path, tmp_path: Path) -> 
     assert abaco("run", later, "-w", workspace, "--by", "regio").code == 2
 
 
+def test_a_kpi_without_a_range_says_why(abaco: Abaco, workspace: Path, tmp_path: Path) -> None:
+    rows = [row(f"L{n}", 1000, 60 * (n % 2)) for n in range(100)]
+    unpaid = row("L100", 1000).replace(",100,1000,", ",much,1000,")
+    said = abaco("run", tape(tmp_path / "a.csv", *rows, unpaid), "-w", workspace).out.splitlines()
+    assert "2.97 .. 3.00" in next(text for text in said if text.startswith("risk.par_30 "))
+    why = [text for text in said if text.startswith("if quarantine came back, the range of ")]
+    assert why[0].endswith("risk.collection_rate is not known: 1 quarantined row(s) give no cash_available_usd")
+    assert why[1].startswith("if quarantine came back, the range of risk.portfolio_health is not known: ")
+    assert len(why) == 2
+
+
 def test_small_cells_are_suppressed_in_the_document(abaco: Abaco, workspace: Path, tmp_path: Path) -> None:
     rows = [row(f"L{n}", 1000, product="abbbbcccc"[n]) for n in range(9)]
     cells = abaco("run", tape(tmp_path / "t.csv", *rows), "-w", workspace, "--json").document["segments"]["product"]
@@ -296,6 +307,9 @@ def test_doctor_speaks_of_machine_and_workspace(
         (["run", "nothing.csv", "-w", "{book}"], 2, "SRC-201"),
         (["run", "nothing.csv", "-w", "{book}", "--as-of", "30.11.2025"], 2, "CLI-103"),
         (["run", "nothing.csv", "-w", "{book}", "--release", "v9"], 2, "REL-103"),
+        (["panel", "nothing", "-w", "{book}", "--from", "2025-13"], 2, "CLI-103"),
+        (["panel", "nothing", "-w", "{book}", "--to", "2025-02-30"], 2, "CLI-103"),
+        (["kpi", "list", "-w", "{book}", "--department", "complience"], 2, "CLI-110"),
         (["init", "{book}"], 2, "CLI-102"),
         (["runs", "show", "-w", "{book}"], 2, "RUN-105"),
         (["runs", "show", "x", "-w", "{book}"], 2, "RUN-104"),

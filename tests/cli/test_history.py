@@ -103,8 +103,8 @@ def test_everything_that_was_said(abaco: Abaco, workspace: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("finance.nothing",),
-        ("finance.nothing", "--every", "week"),
+        ("finance.weighted_apr",),
+        ("finance.weighted_apr", "--every", "week"),
         (PAR, "--as-of", "2001-01-01"),
         (PAR, "--definition", "mfrs"),
         (PAR, "--definition", "mfrs", "--every", "day"),
@@ -114,6 +114,12 @@ def test_nothing_said_is_no_failure(abaco: Abaco, workspace: Path, words: tuple[
     said = abaco("kpi", "history", *words, "-w", workspace)
     assert said.code == 0
     assert f"nothing has been said of {words[0]}" in said.out
+
+
+def test_a_kpi_that_nobody_knows_comes_with_the_nearest(abaco: Abaco, workspace: Path) -> None:
+    said = abaco("kpi", "history", "risk.par30", "-w", workspace)
+    assert (said.code, said.out) == (2, "")
+    assert "CLI-104" in said.err and "did you mean 'risk.par_30'?" in said.err
 
 
 def test_one_date_or_a_series(abaco: Abaco, workspace: Path) -> None:

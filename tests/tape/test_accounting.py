@@ -205,6 +205,13 @@ def test_two_equal_payments_without_an_id_are_two_payments(tmp_path: Path) -> No
     assert [(item.code, item.count) for item in reading.tape.warnings] == [("WARN-102", 2)]
 
 
+def test_a_column_looked_for_in_vain_is_said_in_words(tmp_path: Path) -> None:
+    reading = three(tmp_path, "loan_id,type,date,principal,curency\nA,payment,2025-02-01,50,USD\n")
+    (warning,) = reading.tape.warnings
+    assert (warning.code, warning.count) == ("WARN-107", 1)
+    assert warning.text.startswith("transactions.csv: ") and "currency, where the file has curency" in warning.text
+
+
 def test_the_same_payment_twice_with_its_id_is_one_and_with_other_content_none(tmp_path: Path) -> None:
     rows = ["T1,A,payment,2025-02-01,50", "T1,A,payment,2025-02-01,50.00", "T2,A,payment,2025-02-01,50"]
     rows += ["T2,A,payment,2025-02-01,51", ",A,payment,2025-02-01,5", ",A,payment,2025-02-01,5"]

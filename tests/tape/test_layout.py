@@ -121,6 +121,25 @@ def test_a_name_that_nobody_knows_comes_with_the_nearest(how: dict[str, str], hi
     assert (error.code, error.hint) == ("TAPE-103", hint)
 
 
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (SPANISH, []),
+        ([*SPANISH[:4], "Tasas", "Notas"], [("interest_rate", "Tasa", "Tasas"), ("status", "Estado", None)]),
+        ([*SNAPSHOT, "writen_off", "notes"], [("written_off", "written_off", "writen_off")]),
+        ([*SNAPSHOT, "written_off", "written_of", "company_2"], []),
+    ],
+)
+def test_what_was_looked_for_in_vain_is_known(header: list[str], found: list[tuple[str, str, str | None]]) -> None:
+    unread = choose({"tape": header}).unread
+    assert [(item.column, item.source, item.like) for item in unread] == found
+
+
+def test_a_column_that_a_mapping_leaves_out_on_purpose_is_not_missed() -> None:
+    headers = {**FACTORING, "loans": [*FACTORING["loans"], "status"]}
+    assert choose(headers).unread == ()
+
+
 def test_a_mapping_for_a_layout_that_the_release_lacks_is_never_chosen() -> None:
     stray = replace(THEIRS, layout="unknown")
     chosen = choose_mapping(CONTRACTS, [stray], {"tape": SNAPSHOT}, name="x")

@@ -14,9 +14,11 @@ import click
 from abaco_loans.cli import show
 from abaco_loans.cli.run import day
 from abaco_loans.errors import UsageError
+from abaco_loans.nearest import nearest
 
 if TYPE_CHECKING:
     from abaco_loans.operations.kpi_history import KpiHistory
+    from abaco_loans.operations.workspace import Workspace
     from abaco_loans.portfolio.series import Change
     from abaco_loans.records.runs import KpiRow, RunReader
 
@@ -54,12 +56,27 @@ def history(
         )
     asked = {"segment": name, "segment_value": value, "definition": definition, "release": release}
     with open_records(place) as records:
+        if not records.reader.history(kpi_id):
+            _check_known(kpi_id, place)
         if as_of or every:
             _show_history(records.reader, kpi_id, as_of, every, asked, as_json=as_json)
         else:
             rows = records.reader.history(kpi_id, segment=name, segment_value=value)
             wanted = [row for row in rows if definition in (None, row.definition) and release in (None, row.release)]
             _show_everything(kpi_id, wanted, as_json=as_json)
+
+
+def _check_known(kpi_id: str, place: Workspace) -> None:
+    """Nothing was ever said of the KPI: is it one?"""
+    names = [name for name in place.release_names() if place.release_kind(name) == "catalogue"]
+    known = sorted({kpi.id for name in names for kpi in place.release(name).catalogue.kpis})
+    if kpi_id not in known:
+        raise UsageError(
+            f"no release has a KPI {kpi_id!r}, and no run has said one",
+            code="CLI-104",
+            where=kpi_id,
+            hint=nearest(kpi_id, known),
+        )
 
 
 def _cell(segment: str | None) -> tuple[str, str]:

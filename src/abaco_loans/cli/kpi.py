@@ -31,6 +31,14 @@ def list_kpis(department: str | None, release: str | None, workspace: Path | Non
     from abaco_loans.wiring import in_production
 
     catalogue = in_production(find_workspace(workspace, os.environ)).release(release).catalogue
+    departments = sorted({name for item in catalogue.kpis for name in item.departments})
+    if department is not None and department not in departments:
+        raise UsageError(
+            f"no KPI is of a department {department!r}",
+            code="CLI-110",
+            where="--department",
+            hint=nearest(department, departments),
+        )
     chosen = [item for item in catalogue.kpis if department in (None, *item.departments)]
     if as_json:
         show.print_json(
@@ -96,7 +104,7 @@ def show_kpi(kpi_id: str, run_id: str | None, workspace: Path | None, as_json: b
     click.echo(f"  definition   {_definition(document['definition'])}")
     click.echo(
         f"  as of        {document['as_of']}, run {record.run_id}, release {document['release']['name']}"
-        f" (meaning {document['release']['meaning'][:12]})"
+        f" (its meaning without mappings: {document['release']['meaning'][:12]})"
     )
     click.echo(f"  calculated   {record.finished_at:%Y-%m-%d %H:%M:%S} UTC")
 

@@ -27,8 +27,13 @@ def month_or_day(ctx: click.Context, param: click.Parameter, value: str | None) 
     found = _MONTH.fullmatch(value or "")
     if not found:
         return day(ctx, param, value)
-    first = day(ctx, param, f"{value}-01")
-    return month_end(first) if first and param.name == "end" else first
+    try:
+        first = date(int(found[1]), int(found[2]), 1)
+    except ValueError:
+        raise UsageError(
+            f"{value!r} is not a month", code="CLI-103", where=param.opts[0], hint="write it like 2025-11"
+        ) from None
+    return month_end(first) if param.name == "end" else first
 
 
 def _days(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[date, ...]:

@@ -28,7 +28,7 @@ def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date |
         raise UsageError(
             f"{value!r} is not a date",
             code="CLI-103",
-            where=f"--{(param.name or '').replace('_', '-')}",
+            where=param.opts[0],
             hint="write it like 2025-11-30",
         ) from None
 
@@ -168,6 +168,7 @@ def print_run(
     for warning in document["warnings"]:
         show.note(warning)
     if rows["quarantined"]:
+        _print_without_range(document["kpis"])
         click.echo("`abaco quarantine` lists what was refused, and why")
     if document["earlier"]:
         click.echo(f"this tape was run before; `abaco runs show {document['run_id']}` shows it again")
@@ -211,6 +212,20 @@ def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything:
         click.echo(f"{left} KPIs cannot be computed from this tape (--all shows why)")
 
 
+def _print_without_range(kpis: dict[str, Any]) -> None:
+    """Why KPIs with a value have no bounds, by reason; what counts the quarantine itself needs none."""
+    from abaco_loans.kpi.result import COUNTS_QUARANTINE
+
+    without: dict[str, list[str]] = {}
+    for name, item in kpis.items():
+        if item["value"] is not None and item["bound_reason"] not in ("", COUNTS_QUARANTINE):
+            without.setdefault(item["bound_reason"], []).append(name)
+    for reason, names in without.items():
+        what = f"{len(names)} KPIs" if len(names) > _NAMED_MAX else ", ".join(names)
+        click.echo(f"if quarantine came back, the range of {what} is not known: {show.plain(reason)}")
+
+
+_NAMED_MAX = 3
 MAIN_KPIS = ("finance.outstanding", "risk.par_30", "risk.par_90", "risk.collection_rate", "growth.active_clients")
 
 

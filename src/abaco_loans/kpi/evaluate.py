@@ -12,7 +12,7 @@ from typing import Any
 from abaco_loans.kpi.catalogue import Grain, Kpi
 from abaco_loans.kpi.compiler import Cell, Compiled
 from abaco_loans.kpi.formula import Interval, Ratio, as_decimal, as_ratio, interval, rounded
-from abaco_loans.kpi.result import KpiResult, Status, judged
+from abaco_loans.kpi.result import COUNTS_QUARANTINE, KpiResult, Status, judged
 from abaco_loans.kpi.suppression import suppressed_cells
 from abaco_loans.tape.calculation import BY_DAYS, is_money
 
@@ -230,7 +230,7 @@ def _bound(
 ) -> tuple[Interval | None, str]:
     point = Fraction(*exact)
     if kpi.formula.facts:
-        return None, "counts the quarantine itself"
+        return None, COUNTS_QUARANTINE
     if prices.general_reason:
         return None, prices.general_reason
     spans: dict[str, Interval] = {}

@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from abaco_loans.kpi.catalogue import Direction, Kpi, Thresholds
 
+# Why a KPI that is made of the run's own counts has no bounds.
+COUNTS_QUARANTINE = "counts the quarantine itself"
+
 
 class Status(StrEnum):
     """What a KPI result says."""

@@ -67,8 +67,13 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
         beyond = (day - latest).days
         if beyond <= _SILENT_DAYS_MAX:
             return day, []
-        text = f"days from the last movement in the tape ({latest}) to {day}: what was paid since is not in it"
-        return day, [Warned(code="WARN-209", count=beyond, text=text)]
+        return day, [
+            Warned(
+                code="WARN-209",
+                count=beyond,
+                text=f"days from the last movement in the tape ({latest}) to {day}: what was paid since is not in it",
+            )
+        ]
     if earliest == latest == day:
         return day, []
     others = engine.rows(later(_other_dates_query, relation, column, day))[0]

@@ -21,7 +21,7 @@ from abaco_loans.sources.stage import RawFile, Staging, stage
 from abaco_loans.tape import cells, plain
 from abaco_loans.tape.contract import Contract, Table
 from abaco_loans.tape.layout import choose_mapping
-from abaco_loans.tape.mapping import Mapping, TableMapping
+from abaco_loans.tape.mapping import Mapping, TableMapping, Unread
 from abaco_loans.tape.masking import MaskingKey
 from abaco_loans.tape.staged import StagedFile, TextFormat
 from abaco_loans.tape.tree import exp, later
@@ -218,7 +218,8 @@ def load_tape(tape: StagedTape, engine: Engine, key: MaskingKey, scratch: Path, 
         if table.name in tape.staged:
             report, warned = _load_file(tape, table, engine, key, scratch, progress)
             reports.append(report)
-            warnings += warned
+            unread = [item for item in tape.mapping.unread if item.table == table.name]
+            warnings += [*warned, *_unread(unread, report.name)]
     return ReadTape(
         path=str(tape.path),
         sha256=tape.sha256,
@@ -228,6 +229,25 @@ def load_tape(tape: StagedTape, engine: Engine, key: MaskingKey, scratch: Path, 
         files=tuple(reports),
         warnings=tuple(warnings),
     )
+
+
+def _unread(columns: Sequence[Unread], name: str) -> list[Warned]:
+    """What the KPIs do without, although somebody meant it to be there."""
+    if not columns:
+        return []
+    listed = "; ".join(
+        f"{item.source}"
+        + (f" ({item.column})" if item.source != item.column else "")
+        + (f", where the file has {item.like}" if item.like else "")
+        for item in columns
+    )
+    return [
+        Warned(
+            code="WARN-107",
+            count=len(columns),
+            text=f"{name}: columns that were looked for and are not there, so that nothing is known of them: {listed}",
+        )
+    ]
 
 
 def _load_plain(table: Table, mapping: TableMapping, staged: StagedFile, typed: str, engine: Engine) -> int | None:

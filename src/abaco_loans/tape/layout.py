@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
-from collections.abc import Sequence
 
 from abaco_loans.errors import InputError
-from abaco_loans.nearest import nearest
+from abaco_loans.nearest import closest, meant, nearest
 from abaco_loans.tape.contract import Contract
-from abaco_loans.tape.mapping import Field, Mapping, TableMapping
+from abaco_loans.tape.mapping import Field, Mapping, TableMapping, Unread
 
 
 def identity_mapping(contract: Contract, headers: MappingType[str, Sequence[str]]) -> Mapping:
@@ -27,7 +27,7 @@ def identity_mapping(contract: Contract, headers: MappingType[str, Sequence[str]
 
 
 def fitted(mapping: Mapping, contract: Contract, headers: MappingType[str, Sequence[str]]) -> Mapping:
-    """The mapping with the header's own spelling of each name, without optional columns that are not there."""
+    """The mapping with the header's own spelling of each name; what optional columns are not there is ``unread``."""
     tables = []
     for item in mapping.tables:
         if item.table not in headers:
@@ -60,7 +60,28 @@ def fitted(mapping: Mapping, contract: Contract, headers: MappingType[str, Seque
         tables=tuple(tables),
         description=mapping.description,
         source_name=mapping.source_name,
+        unread=tuple(_unread(mapping, contract, headers)),
     )
+
+
+def _unread(mapping: Mapping, contract: Contract, headers: MappingType[str, Sequence[str]]) -> Iterator[Unread]:
+    """Columns that a mapping names and the tape lacks, and the contract's own names written wrong."""
+    for table in contract.tables:
+        item = mapping.table(table.name)
+        if item is None or table.name not in headers:
+            continue
+        there = {name.casefold() for name in headers[table.name]}
+        read = {field.source.casefold() for field in item.fields.values()}
+        spare = [name for name in headers[table.name] if name.casefold() not in read]
+        own = all(field.source.casefold() == column for column, field in item.fields.items())
+        for column in table.column_names:
+            if column in item.fields and item.fields[column].source.casefold() not in there:
+                source = item.fields[column].source
+                yield Unread(table=table.name, column=column, source=source, like=closest(source, spare))
+            elif own and column not in item.fields:
+                like = meant(column, spare)
+                if like is not None:
+                    yield Unread(table=table.name, column=column, source=column, like=like)
 
 
 def missing_columns(

@@ -47,14 +47,25 @@ class TableMapping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A column that a tape was to have and has not: the name it was looked for by, and one there that is like it."""
+
+    table: str
+    column: str
+    source: str
+    like: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
-    """How one source's tapes of one layout are read."""
+    """How one source's tapes of one layout are read. ``unread``: what a tape lacks, as :class:`Unread` says."""
 
     name: str
     layout: str
     tables: tuple[TableMapping, ...]
     description: str = ""
     source_name: str = ""
+    unread: tuple[Unread, ...] = ()
 
     def table(self, name: str) -> TableMapping | None:
         """The mapping of that table, if the source has it."""
