@@ -45,13 +45,14 @@ def product(workspace: Path, tape: Path, threads: int, scratch: Path) -> Callabl
     # Rows in memory, whether the product keeps a table or a view of them.
     held = exp.to_table("held_rows")
     engine.execute(exp.Create(this=held, kind="TABLE", expression=exp.select("*").from_(TABLE)))
-    prepared = [(statement, engine.prepare(_over(statement.query, held))) for statement in compiled.statements]
+    rows = read.totals[1]
+    prepared = [(item, engine.prepare(_over(item.query, held), rows=rows)) for item in compiled.statements]
     facts = dict.fromkeys(("rows_quarantined", "rows_duplicate", "failed_checks", "open_alerts"), 0)
     facts |= {"rows_in": read.totals[0], "rows_accepted": read.totals[1]}
     unpriced = Prices()
 
     def once() -> object:
-        cells = {statement.grain: statement.cells(rows()) for statement, rows in prepared}
+        cells = {item.grain: item.cells(found()) for item, found in prepared}
         return evaluate(compiled, cells, facts, unpriced)
 
     if repr(once()) != repr(done.evaluation):

@@ -167,12 +167,19 @@ def test_sums_are_exact(bench: Bench, values: list[Decimal]) -> None:
     assert found == sum(values, Decimal(0))
 
 
-def test_a_prepared_query_gives_the_rows_as_they_are_now(bench: Bench) -> None:
+@pytest.mark.parametrize("expected", [1, 1_000_000])
+def test_a_prepared_query_gives_the_rows_as_they_are_now(bench: Bench, expected: int) -> None:
     _numbers(bench, [Decimal(1)])
-    again = bench.engine.prepare(exp.select(exp.Sum(this=exp.column("v"))).from_("numbers"))
-    assert (again(), again()) == ([(1,)], [(1,)])
+    again = bench.engine.prepare(exp.select(exp.Sum(this=exp.column("v"))).from_("numbers"), rows=expected)
+    count = bench.engine.prepare(exp.select(exp.Count(this=exp.Star())).from_("numbers"), rows=expected)
+    assert (again(), again(), count()) == ([(1,)], [(1,)], [(1,)])
     _numbers(bench, [Decimal(1), Decimal("2.5")])
-    assert again() == [(Decimal("3.5"),)]
+    assert (again(), count()) == ([(Decimal("3.5"),)], [(2,)])
+    bench.engine.execute(exp.Insert(this=exp.to_table("numbers"), expression=exp.select(exp.Literal.number(4))))
+    assert (again(), again(), count()) == ([(Decimal("7.5"),)], [(Decimal("7.5"),)], [(3,)])
+    highest = 10**14 - 1
+    _numbers(bench, [Decimal(highest)] * 50)
+    assert again() == [(highest * 50,)], "beyond 64 bits"
 
 
 def test_write_and_read_parquet_back(bench: Bench) -> None:

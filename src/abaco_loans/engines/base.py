@@ -62,8 +62,11 @@ class Engine(Protocol):
         """All rows of a query that gives few."""
         ...
 
-    def prepare(self, query: exp.Expr) -> Callable[[], list[tuple[Any, ...]]]:
-        """A query to be run again and again; each call gives its rows as they are now."""
+    def prepare(self, query: exp.Expr, *, rows: int) -> Callable[[], list[tuple[Any, ...]]]:
+        """A query to be run again and again; each call gives its rows as they are now.
+
+        ``rows``: about how many it reads, which tells how much planning is worth.
+        """
         ...
 
     def arrow(self, query: exp.Expr) -> ArrowStream:

@@ -24,6 +24,9 @@ from abaco_loans.tape.staged import LINE_COLUMN, StagedFile, TextFormat
 from abaco_loans.tape.tree import counting, exp, is_tree, later
 
 _LINE_BYTES_MAX = 4_000_000
+# Up to so many rows, planning eight sums takes longer than the optimiser then saves: from .55 to .24 ms at 1,000 rows,
+# even at 40,000, from 5.6 to 8.9 ms at a million.
+_PLANNED_ONCE_ROWS = 30_000
 _LOCK_DOWN = (
     "SET autoinstall_known_extensions = FALSE",
     "SET autoload_known_extensions = FALSE",
@@ -45,6 +48,10 @@ class DuckDB:
         self._connection.execute(
             "SET allowed_directories = ?", [[f"{folder.resolve()}/" for folder in (scratch, *folders)]]
         )
+        # With its optimiser on, the engine plans a prepared statement again at every call.
+        self._as_written = self._connection.cursor()
+        self._as_written.execute("SET enable_optimizer = FALSE")
+        self._prepared = 0
         for statement in _LOCK_DOWN:
             self._connection.execute(statement)
 
@@ -120,10 +127,15 @@ class DuckDB:
         except duckdb.Error as error:
             raise _failure(error) from error
 
-    def prepare(self, query: exp.Expr) -> Callable[[], list[tuple[Any, ...]]]:
-        """See :class:`abaco_loans.engines.base.Engine`. A parsed statement is reused: 0.16 ms less a call."""
-        statement = self._connection.extract_statements(_sql(query))[0]
-        connection = self._connection
+    def prepare(self, query: exp.Expr, *, rows: int) -> Callable[[], list[tuple[Any, ...]]]:
+        """See :class:`abaco_loans.engines.base.Engine`. Over few rows it is planned once, as it is written."""
+        connection, text = self._connection, _sql(query)
+        if rows <= _PLANNED_ONCE_ROWS:
+            connection, name = self._as_written, f"prepared_{self._prepared}"
+            self._prepared += 1
+            connection.execute(f"PREPARE {name} AS {text}")
+            text = f"EXECUTE {name}"
+        statement = connection.extract_statements(text)[0]
 
         def run() -> list[tuple[Any, ...]]:
             return connection.execute(statement).fetchall()
@@ -145,6 +157,7 @@ class DuckDB:
 
     def close(self) -> None:
         """See :class:`abaco_loans.engines.base.Engine`."""
+        self._as_written.close()
         self._connection.close()
 
 

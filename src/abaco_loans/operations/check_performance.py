@@ -83,7 +83,7 @@ def prepared_calculation(desk: Desk, release: Release) -> Iterator[Callable[[], 
         definition = release.definition(None, tape.layout)
         currency = desk.workspace.settings.reporting_currency
         compiled = calculate(tape, engine, release, definition, as_of=_AS_OF, reporting_currency=currency).compiled
-        prepared = [(statement, engine.prepare(statement.query)) for statement in compiled.statements]
+        prepared = [(statement, engine.prepare(statement.query, rows=_ROWS)) for statement in compiled.statements]
         facts, prices = facts_of(tape), Prices()
 
         def once() -> None:
