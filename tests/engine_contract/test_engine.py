@@ -182,6 +182,16 @@ def test_a_prepared_query_gives_the_rows_as_they_are_now(bench: Bench, expected:
     assert again() == [(highest * 50,)], "beyond 64 bits"
 
 
+@pytest.mark.parametrize(("expected", "optimised"), [(1, False), (1_000_000, True)])
+def test_only_a_prepared_query_over_few_rows_is_planned_as_written(
+    bench: Bench, expected: int, optimised: bool
+) -> None:
+    setting = exp.Anonymous(this="current_setting", expressions=[exp.Literal.string("enable_optimizer")])
+    query = exp.select(exp.alias_(setting, "is_on"))
+    assert bench.engine.prepare(query, rows=expected)() == [(optimised,)]
+    assert bench.engine.rows(query) == [(True,)]
+
+
 def test_write_and_read_parquet_back(bench: Bench) -> None:
     query = exp.select(
         exp.alias_(exp.cast(exp.Literal.string("12.3400"), "DECIMAL(18,4)"), "amount"),

@@ -50,7 +50,7 @@ class DuckDB:
         )
         # With its optimiser on, the engine plans a prepared statement again at every call.
         self._as_written = self._connection.cursor()
-        self._as_written.execute("SET enable_optimizer = FALSE")
+        self._as_written.execute("SET SESSION enable_optimizer = FALSE")
         self._prepared = 0
         for statement in _LOCK_DOWN:
             self._connection.execute(statement)
