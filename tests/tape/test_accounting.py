@@ -229,3 +229,15 @@ def test_a_conflict_takes_every_row_of_its_key_also_the_repeated_ones(tmp_path: 
     assert told.counts == (5, 1, 4, 0)
     path.write_text("\n".join([header, same, bad, same]))
     assert read(path, tmp_path).only.counts == (3, 1, 1, 1), "an unreadable row is no witness against its key"
+
+
+def test_what_is_merely_unusual_is_said_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "tape.csv"
+    header = "loan_id,measurement_date,outstanding_principal,days_past_due,interest_rate"
+    rows = ["A,2025-11-30,100,0,24", "B,2025-11-30,-5,0,0.24", "C,2025-11-30,100,0,", "D,2025-11-30,100,0,5"]
+    path.write_text("\n".join((header, *rows)) + "\n")
+    reading = read(path, tmp_path)
+    assert reading.only.counts == (4, 4, 0, 0)
+    said = {item.code: (item.count, item.text) for item in reading.tape.warnings}
+    assert {code: count for code, (count, _) in said.items()} == {"TAPE-264": 1, "TAPE-265": 1}
+    assert said["TAPE-264"][1].startswith("tape.csv: not so: ") and "unit: percent" in said["TAPE-264"][1]

@@ -186,7 +186,7 @@ class RowJudge:
         counts = self._first(later(rows.broken_query, self.table, self.present, self._relation("accepted")))
         texts = {rule.code: rule.description for rule in self.table.rules}
         return [
-            Warned(code=code, count=int(count), text=f"{self.staged.name}: not so: {texts[code]}")
+            Warned(code=code, count=int(count), text=f"{self.staged.name}: not so: {texts[code].removesuffix('.')}")
             for code, count in zip(codes, counts, strict=True)
             if count
         ]
