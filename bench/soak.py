@@ -3,7 +3,7 @@
 Method: the first fifth of the samples is warm-up and left out. Of the rest, the medians of up to 30 stretches of equal
 length; over these the slope of Theil and Sen (the median of the slopes of all pairs), with the distribution-free
 interval of Sen (1968) from the variance of Kendall's S, ties corrected. Memory grows if the whole 99 % interval lies
-above zero. Allocators take memory in steps: a step or two are no slope to this estimate, a leak is.
+above `GROWTH_KB`. Allocators take memory in steps: a step or two are no slope to this estimate, a leak is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from bench.table import Budget, Line
 ROWS = 1_000
 CONFIDENCE = 0.99
 MEMORY_MB = 150.0
+# In 1,000 calculations: 20 bytes each, as much as the engine itself keeps of a query while it is open. What it gives
+# back leaves gaps in the heap: the process settles over some 50,000 calculations, by 1 to 2 MB of 100.
+GROWTH_KB = 20.0
 _WARM_UP = 0.2
 _STRETCHES = 30
 
@@ -88,7 +91,7 @@ def measure_soak(bench: Bench) -> Iterator[Line]:
         what="of it more than chance explains",
         measured=[slope.certain * a_thousand],
         unit="KB",
-        budget=Budget(at_most=0.001, unit="KB"),
+        budget=Budget(at_most=GROWTH_KB, unit="KB"),
     )
     yield Line(
         what="peak memory of the process",
