@@ -114,6 +114,7 @@ def roll_rates() -> dict[str, Any]:
                 "to": {
                     end: {
                         "rate": f"{rate:.4f}",
+                        "count_rate": f"{rate * Decimal('0.97'):.4f}",
                         "low": f"{rate * Decimal('0.86'):.4f}",
                         "high": f"{min(rate * Decimal('1.17'), Decimal(100)):.4f}",
                         "balance": f"{Decimal(BALANCES[at]) * rate / 100:.4f}",
@@ -124,7 +125,7 @@ def roll_rates() -> dict[str, Any]:
         )
     return {
         "window": "average of the last 12 months",
-        "interval": "the lowest and the highest month",
+        "interval": "the rate by count, and its lowest and highest month",
         "states": list(ENDS),
         "rows": rows,
     }

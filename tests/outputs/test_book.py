@@ -181,6 +181,8 @@ def test_tiles_say_status_limits_and_change_in_words(book: Reader) -> None:
         "needs the column cash_available_usd",
     ):
         assert words in said, words
+    unjudged = sum(item["status"] == "ok" and not item["thresholds"] for item in document()["tiles"])
+    assert said.count("Not judged") == unjudged == 2
 
 
 def test_roll_rates_are_graded_by_what_they_mean(text: str) -> None:
@@ -189,6 +191,7 @@ def test_roll_rates_are_graded_by_what_they_mean(text: str) -> None:
     assert cells["current"][:2] == [("same-6", "71.0"), ("worse-1", "6.0")]
     assert cells["1-6"][:3] == [("better-2", "17.0"), ("same-6", "63.0"), ("worse-2", "13.0")]
     assert cells["90+"][6] == ("worse-4", "41.0")
+    assert "68.9 (61.1–83.1)" in text, "the interval stands beside the rate that it is of"
     assert [mark for mark, _ in cells["90+"][7:]] == ["better-2", "same-1"], "repaid is better, missing is neither"
 
 

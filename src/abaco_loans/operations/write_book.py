@@ -177,6 +177,7 @@ def _roll_rates(opened: OpenPanel) -> dict[str, Any] | None:
     for row in rows:
         made.setdefault(row["from_state"], {})[row["to_state"]] = {
             "rate": row["rate_by_balance"],
+            "count_rate": row["rate_by_count"],
             "low": row["rate_by_count_low"],
             "high": row["rate_by_count_high"],
             "balance": row["balance"],
@@ -184,8 +185,8 @@ def _roll_rates(opened: OpenPanel) -> dict[str, Any] | None:
     there = {*made, *(state for found in made.values() for state in found)}
     periods = min(WINDOW, len(opened.dates) - 1)
     return {
-        "window": f"the last {periods} periods together, to {opened.dates[-1]}, by balance",
-        "interval": "95 % interval of the rate by count of loans (Wilson)",
+        "window": f"the last {periods} periods together, to {opened.dates[-1]}",
+        "interval": "the rate by count of loans, and its 95 % interval (Wilson)",
         "states": [state for state in order if state in there],
         "rows": [{"from": state, "to": made[state]} for state in order if state in made],
     }

@@ -20,9 +20,10 @@ A document is plain data. Decimals are text (``"4.82"``), never numbers; shares 
 ``waterfall``         ``{start, end, opening, disbursed, capitalised, reinstated, principal_paid,
                       newly_written_off, dust_forgiven, currency, other, closing}``; what is paid, written off or
                       forgiven is subtracted, ``currency`` and ``other`` have their sign
-``roll_rates``        ``{window, interval, states, rows: [{from, to: {state: {rate, low, high, balance}}}]}``;
-                      ``window`` and ``interval`` say in words what is averaged and what low and high are; states
-                      stand from best to worst, besides ``repaid`` and ``missing``
+``roll_rates``        ``{window, interval, states, rows: [{from, to: {state: {rate, count_rate, low, high,
+                      balance}}}]}``;
+                      ``window`` and ``interval`` say in words what is averaged, and what low and high are about the
+                      ``count_rate``; states stand from best to worst, besides ``repaid`` and ``missing``
 ``vintages``          ``[{k, cohorts: [{cohort, disbursed, points: [[month_on_book, percent | None]]}]}]``
 ``concentration``     ``[{dimension, members, top1, top5, top10, hhi}]``; HHI from 0 to 1
 ``collections``       ``[{month, due, received, rate}]``; ``month`` is the period's last day

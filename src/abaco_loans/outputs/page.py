@@ -58,12 +58,13 @@ def _tile(item: Mapping[str, Any]) -> Tile:
         low, high = min(known, key=lambda p: Decimal(p[1])), max(known, key=lambda p: Decimal(p[1]))
         text = f"{item['name']} from {known[0][0]} to {known[-1][0]}: lowest {grouped(low[1])} on {low[0]}, "
         text += f"highest {grouped(high[1])} on {high[0]}, last {grouped(known[-1][1])}"
+    status = "not_judged" if item["status"] == "ok" and not item["thresholds"] else item["status"]
     return Tile(
         name=item["name"],
         value=grouped(item["value"]),
         unit=item["unit"],
-        status=words(item["status"]),
-        tone=tone(item["status"]),
+        status=words(status),
+        tone=tone(status),
         reason=item["reason"] or "",
         limits=_limits(item),
         change=_change(item),

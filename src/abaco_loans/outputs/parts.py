@@ -183,8 +183,8 @@ def _heat(states: Sequence[str], row: Document, state: str) -> Cell:
         return number("")
     rate = Decimal(found["rate"])
     depth = 0 if rate <= 0 else 1 + min(_HEAT_STEPS - 1, int(rate * _HEAT_STEPS / 100))
-    between = [found.get("low"), found.get("high")]
-    note = "–".join(grouped(value, 1) for value in between) if None not in between else ""
+    about = [found.get(name) for name in ("count_rate", "low", "high")]
+    note = "" if None in about else "{} ({}–{})".format(*(grouped(value, 1) for value in about))
     return number(grouped(found["rate"], 1), css=f"{_direction(states, row['from'], state)}-{depth}", note=note)
 
 

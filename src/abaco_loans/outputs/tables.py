@@ -14,6 +14,7 @@ _STATUSES = {
     "not_computable": ("Not computable", "none"),
     "out_of_range": ("Out of range", "bad"),
     "suppressed": ("Suppressed", "none"),
+    "not_judged": ("Not judged", "none"),
 }
 
 
