@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import UsageError
 from abaco_loans.kpi.suppression import CUSTOMERS_MIN
-from abaco_loans.operations.show_view import SUPPRESSED, UNPRICED, find_view, show_view
+from abaco_loans.operations.show_view import ILLUSTRATED, SUPPRESSED, UNPRICED, find_view, show_view
 from abaco_loans.operations.workspace import builtin_texts
 from abaco_loans.portfolio.columns import CURRENCY_EFFECT
 from abaco_loans.portfolio.policy import Policy, read_policy
@@ -252,6 +252,26 @@ def test_without_a_rate_there_is_no_amount(engine: Engine, policy: Policy, view:
     if view.name not in ("concentration", "top_customers", "provisions"):  # these are of loans with an amount
         same = [row for row in priced.rows if by is None or row[0] == "x"]
         assert [[row[i] for i in counts] for row in mine] == [[row[i] for i in counts] for row in same]
+
+
+# --- parameters that are nobody's -----------------------------------------------------------------------------
+
+
+def test_what_ships_is_said_to_be_an_illustration_until_it_is_changed(engine: Engine, policy: Policy) -> None:
+    assert policy.provisions and policy.borrowing_base and policy.covenants
+    own: dict[str, Any] = {
+        "provisions": replace(policy.provisions, stage_2_after_days=31),
+        "borrowing_base": replace(policy.borrowing_base, advance_rate=Decimal("0.5")),
+        "covenants": policy.covenants[:1],
+    }
+    rows = book(*"xxxx")
+    for view in VIEWS.values():
+        shipped = show_view(view, asked(engine, rows, policy=policy))
+        assert (ILLUSTRATED in shipped.notes) == (view.name in own), view.name
+        mine = show_view(view, asked(engine, rows, policy=replace(policy, **own)))
+        assert ILLUSTRATED not in mine.notes, view.name
+        none = show_view(view, asked(engine, rows, policy=Policy()))
+        assert ILLUSTRATED not in none.notes, view.name
 
 
 # --- little or nothing to show ------------------------------------------------------------------------------------

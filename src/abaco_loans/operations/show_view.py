@@ -19,16 +19,23 @@ from abaco_loans.operations.find_run import sound_folder
 from abaco_loans.operations.publish_panel import FACTS_FILE, LOANS_FILE, read_document
 from abaco_loans.operations.scratch import scratch_folder
 from abaco_loans.operations.tools import Tools
+from abaco_loans.operations.workspace import builtin_texts
 from abaco_loans.portfolio.panel import PanelSource
-from abaco_loans.portfolio.policy import Policy
+from abaco_loans.portfolio.policy import Policy, read_policy
 from abaco_loans.portfolio.view import Asked, Unit, Value, View, ViewTable, segment_node
 from abaco_loans.portfolio.views import VIEWS
 from abaco_loans.records.runs import PANEL_PREFIX, RunReader, RunRecord
+from abaco_loans.releases.policy_files import PORTFOLIO_FILE
+from abaco_loans.strict_yaml import parse
 from abaco_loans.tape.definition import restored
 from abaco_loans.tape.panel import FACTS, LOANS
 from abaco_loans.tape.template import filled
 from abaco_loans.tape.tree import exp
 
+ILLUSTRATED = (
+    "ILLUSTRATION: the parameters are those that `abaco init` wrote into portfolio.yml; none is of this book or its"
+    " contracts"
+)
 SUPPRESSED = "left out: cells with fewer than 3 customers, or that would give such a cell away"
 UNPRICED = "rows without amounts: a loan's currency has no rate, so they are not computable"
 
@@ -176,6 +183,8 @@ def show_view(view: View, asked: Asked) -> ViewTable:
     rows, notes = [], set(table.notes)
     if hidden:
         notes.add(SUPPRESSED)
+    if _illustrated(view, asked.policy):
+        notes.add(ILLUSTRATED)
     for row in table.rows:
         cells = _cells_of(dict(zip(names, row, strict=True)), asked, dates)
         if not hidden.isdisjoint(cells):
@@ -185,6 +194,14 @@ def show_view(view: View, asked: Asked) -> ViewTable:
             row = _without_amounts(row, table)
         rows.append(row)
     return replace(table, rows=tuple(rows), notes=tuple(sorted(notes)))
+
+
+def _illustrated(view: View, policy: Policy) -> bool:
+    """Whether what the view depends on is what ships."""
+    if not view.policy or not getattr(policy, view.policy):
+        return False
+    shipped = read_policy(parse(builtin_texts()[PORTFOLIO_FILE], name=PORTFOLIO_FILE))
+    return bool(getattr(policy, view.policy) == getattr(shipped, view.policy))
 
 
 def _cells(asked: Asked, *, by_cohort: bool) -> tuple[set[Cell], set[Cell]]:

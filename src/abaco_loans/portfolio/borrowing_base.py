@@ -117,6 +117,7 @@ def _shown(share: Decimal) -> str:
 
 BORROWING_BASE = View(
     name="borrowing_base",
+    policy="borrowing_base",
     title="Borrowing base",
     text=(
         "Gross outstanding at the last date less each exclusion, listed once under the first rule that a loan breaks; "

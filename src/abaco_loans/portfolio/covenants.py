@@ -73,6 +73,7 @@ def _row(asked: Asked, covenant: Covenant) -> tuple[Value, ...]:
 
 COVENANTS = View(
     name="covenants",
+    policy="covenants",
     title="Covenants",
     text=(
         "Each covenant at the last date. A limit is breached at or beyond it. A breach that is over before its cure "

@@ -128,6 +128,7 @@ def _row(asked: Asked, key: tuple[str, date, int | None], sums: _Sums) -> tuple[
 
 PROVISIONS = View(
     name="provisions",
+    policy="provisions",
     title="Provisions",
     text=(
         "Expected credit loss by stage, with the release's PD and LGD. Stage 1: loss within 12 months; 2: over the "

@@ -87,7 +87,11 @@ class ViewTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A view by name. ``segmented``: it can be asked by segment. ``restricted``: it names loans or customers."""
+    """A view by name.
+
+    ``segmented``: it can be asked by segment. ``restricted``: it names loans or customers. ``policy``: the part of
+    the release's `Policy` that its numbers depend on.
+    """
 
     name: str
     title: str
@@ -96,6 +100,7 @@ class View:
     compute: Callable[[Asked], tuple[tuple[Value, ...], ...]]
     segmented: bool = True
     restricted: bool = False
+    policy: str = ""
 
     def table(self, asked: Asked) -> ViewTable:
         """The view as a table, the segment's column before its own."""
