@@ -219,7 +219,7 @@ def test_lineage_names_what_was_masked(desk: Desk, tmp_path: Path) -> None:
     version = json.loads((desk.folder(outcome) / "manifest.json").read_text())["masking_key"]
     assert any(version in step for step in steps["customer_id"])
     assert lineage["kpis"]["risk.par_90"]["columns"] == ["dpd_90_plus_usd", "total_receivable_usd"]
-    assert lineage["absent"]["total_eligible_usd"] == "a loan snapshot does not have it"
+    assert lineage["absent"]["total_eligible_usd"] == "this tape does not have it"
     for path in desk.folder(outcome).iterdir():
         for person in (b"Customer 1", b"@example.org"):
             assert person not in path.read_bytes(), path.name

@@ -234,7 +234,7 @@ def test_a_conflict_takes_every_row_of_its_key_also_the_repeated_ones(tmp_path: 
 def test_what_is_merely_unusual_is_said_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "tape.csv"
     header = "loan_id,measurement_date,outstanding_principal,days_past_due,interest_rate"
-    rows = ["A,2025-11-30,100,0,24", "B,2025-11-30,-5,0,0.24", "C,2025-11-30,100,0,", "D,2025-11-30,100,0,5"]
+    rows = ["A,2025-11-30,100,0,24", "B,2025-11-30,-5,0,0.24", "C,2025-11-30,100,0,", "D,2025-11-30,100,0,2"]
     path.write_text("\n".join((header, *rows)) + "\n")
     reading = read(path, tmp_path)
     assert reading.only.counts == (4, 4, 0, 0)

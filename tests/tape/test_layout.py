@@ -135,6 +135,15 @@ def test_what_was_looked_for_in_vain_is_known(header: list[str], found: list[tup
     assert [(item.column, item.source, item.like) for item in unread] == found
 
 
+def test_another_mapping_that_reads_as_well_is_known() -> None:
+    twin = replace(THEIRS, name="another")
+    for mappings in ([THEIRS, twin], [twin, THEIRS]):
+        chosen = choose_mapping(CONTRACTS, mappings, {"tape": SPANISH}, name="x")
+        assert (chosen.name, chosen.rivals) == (mappings[0].name, (mappings[1].name,))
+    assert choose_mapping(CONTRACTS, [THEIRS, twin], {"tape": SPANISH}, name="x", mapping="another").rivals == ()
+    assert choose({"tape": SPANISH}).rivals == ()
+
+
 def test_a_column_that_a_mapping_leaves_out_on_purpose_is_not_missed() -> None:
     headers = {**FACTORING, "loans": [*FACTORING["loans"], "status"]}
     assert choose(headers).unread == ()

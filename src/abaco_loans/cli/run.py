@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -151,7 +152,7 @@ def print_run(
     tape, rows = document["tape"], document["rows"]
     found = " (found: run before)" if document["earlier"] else ""
     click.echo(
-        f"{show.plain(tape['path'])}: {tape['layout']}, as of {document['as_of']},"
+        f"{show.plain(tape['path'])}: {_layout(tape)}, as of {document['as_of']},"
         f" definition {document['definition']}, release {document['release']}{found}"
     )
     if "program" in document:
@@ -174,6 +175,12 @@ def print_run(
         click.echo(f"this tape was run before; `abaco runs show {document['run_id']}` shows it again")
     folder = str(Path(document["outputs"][0]["path"]).parent)
     click.echo(f"\nrun {document['run_id']}; files in {folder}")
+
+
+def _layout(tape: dict[str, Any]) -> str:
+    """The layout, with the mapping where one was used."""
+    mapping = tape.get("mapping")
+    return str(tape["layout"]) if mapping in (None, "", tape["layout"]) else f"{tape['layout']} by {mapping}"
 
 
 def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything: bool) -> None:
@@ -210,6 +217,9 @@ def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything:
     left = len(kpis) - len(shown)
     if left:
         click.echo(f"{left} KPIs cannot be computed from this tape (--all shows why)")
+        reasons = Counter(item["reason"] for name, item in kpis.items() if name not in shown)
+        for reason in [reason for reason in reasons if not reason.startswith(_LACKING)][:_NAMED_MAX]:
+            click.echo(f"  {reasons[reason]} of them: {show.plain(reason)}")
 
 
 def _print_without_range(kpis: dict[str, Any]) -> None:
@@ -226,6 +236,8 @@ def _print_without_range(kpis: dict[str, Any]) -> None:
 
 
 _NAMED_MAX = 3
+# How a reason begins that is the layout's, not that of a row.
+_LACKING = "needs "
 MAIN_KPIS = ("finance.outstanding", "risk.par_30", "risk.par_90", "risk.collection_rate", "growth.active_clients")
 
 

@@ -17,7 +17,7 @@ from abaco_loans.kpi.result import KpiResult, Status
 from abaco_loans.tape.calculation import TABLE, UNPRICED, Calculation
 from abaco_loans.tape.tree import exp, later
 
-_CUSTOMER = "customer_id"
+CUSTOMER = "customer_id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +109,15 @@ def compile_catalogue(
         each: a column for each of whose values everything is asked for, as if the table had only its rows.
     """
     kept = tuple(name for name in dimensions if name in calculation.columns)
+    # What is ranked by customer must miss none.
+    ranked = any(kpi.grain is Grain.CUSTOMER and answers(kpi, calculation) for kpi in catalogue.kpis)
     statements = []
     for grain in Grain:
         kpis = [kpi for kpi in catalogue.kpis if kpi.grain is grain and answers(kpi, calculation)]
         components = {item.name: item for kpi in kpis for item in kpi.formula.components}
         if grain is Grain.LOAN or components:
-            statements.append(_statement(grain, list(components.values()), calculation, kept, never_null, each))
+            given = grain, list(components.values()), calculation, kept, never_null, each
+            statements.append(_statement(*given, count_customers=ranked))
     never = _never(catalogue, calculation)
     return Compiled(catalogue=catalogue, calculation=calculation, statements=tuple(statements), never=never)
 
@@ -133,7 +136,7 @@ def _never(catalogue: Catalogue, calculation: Calculation) -> dict[str, KpiResul
 
 def _lacking(kpi: Kpi, calculation: Calculation) -> str:
     """Which column the KPI needs and the table lacks, and why; empty when it has all."""
-    needed = (*kpi.formula.columns, *((_CUSTOMER,) if kpi.grain is Grain.CUSTOMER else ()))
+    needed = (*kpi.formula.columns, *((CUSTOMER,) if kpi.grain is Grain.CUSTOMER else ()))
     for name in needed:
         if name not in calculation.columns and name != CUSTOMER_RANK:
             return f"needs {name}: {calculation.absent.get(name, 'not in the tape')}"
@@ -171,13 +174,16 @@ def _statement(
     dimensions: tuple[str, ...],
     never_null: Collection[str],
     each: str,
+    *,
+    count_customers: bool,
 ) -> Statement:
     if grain is Grain.CUSTOMER:
         return _customer_statement(components, calculation, dimensions, each)
-    columns = dict.fromkeys(name for item in components for name in item.columns)
+    names = [name for item in components for name in item.columns]
+    columns = dict.fromkeys([*names, CUSTOMER] if count_customers else names)
     counted = tuple(name for name in columns if name not in never_null)
     has_unpriced = UNPRICED in calculation.columns
-    by_customer = _CUSTOMER in calculation.columns and bool(dimensions)
+    by_customer = CUSTOMER in calculation.columns and bool(dimensions)
     return Statement(
         grain=grain,
         query=later(_loan_query, tuple(components), counted, dimensions, by_customer, has_unpriced, each),
@@ -197,7 +203,7 @@ def _loan_query(
     has_unpriced: bool,
     each: str,
 ) -> exp.Select:
-    members = exp.Count(this=exp.Distinct(expressions=[_column(_CUSTOMER)]) if by_customer else exp.Star())
+    members = exp.Count(this=exp.Distinct(expressions=[_column(CUSTOMER)]) if by_customer else exp.Star())
     first = _first(each)
     items: list[exp.Expr] = [
         *map(_column, first),
@@ -248,20 +254,20 @@ def _customer_query(
             *map(_column, first),
             *_grouping(dimensions),
             *map(_column, dimensions),
-            _column(_CUSTOMER),
+            _column(CUSTOMER),
             *(
                 exp.alias_(exp.cast(exp.Sum(this=_column(name)), "DECIMAL(18,4)"), name, quoted=True)
                 for name in columns
             ),
         )
         .from_(TABLE)
-        .where(exp.Not(this=exp.Is(this=_column(_CUSTOMER), expression=exp.null())))
+        .where(exp.Not(this=exp.Is(this=_column(CUSTOMER), expression=exp.null())))
     )
-    per_customer.set("group", _sets(dimensions, (*first, _CUSTOMER)))
+    per_customer.set("group", _sets(dimensions, (*first, CUSTOMER)))
     order = exp.Order(
         expressions=[
             exp.Ordered(this=_column("outstanding_usd"), desc=True, nulls_first=False),
-            exp.Ordered(this=_column(_CUSTOMER), nulls_first=False),
+            exp.Ordered(this=_column(CUSTOMER), nulls_first=False),
         ]
     )
     rank = exp.Window(this=exp.RowNumber(), order=order, partition_by=cell())

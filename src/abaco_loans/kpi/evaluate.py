@@ -10,13 +10,14 @@ from fractions import Fraction
 from typing import Any
 
 from abaco_loans.kpi.catalogue import Grain, Kpi
-from abaco_loans.kpi.compiler import Cell, Compiled
+from abaco_loans.kpi.compiler import CUSTOMER, Cell, Compiled
 from abaco_loans.kpi.formula import Interval, Ratio, as_decimal, as_ratio, interval, rounded
 from abaco_loans.kpi.result import COUNTS_QUARANTINE, KpiResult, Status, judged
 from abaco_loans.kpi.suppression import suppressed_cells
 from abaco_loans.tape.calculation import BY_DAYS, is_money
 
 MISSING_VALUE = "(none)"
+_LENT = "disbursed_in_period_usd"
 _LIKE_MISSING = re.compile(r"\(+none\)+")
 CELLS_MAX = 200
 
@@ -146,8 +147,13 @@ def _missing(kpi: Kpi, cell: Cell | None, failed: Mapping[str, str], segment: st
     if cell.unpriced and any(is_money(name) for name in kpi.formula.columns):
         return f"{cell.unpriced} row(s) are in a currency without a rate"
     for name in kpi.formula.columns:
-        if name in BY_DAYS and cell.filled.get(name, cell.rows) < cell.rows:
-            return f"{cell.rows - cell.filled[name]} row(s) have no days past due under this definition"
+        lacking = cell.rows - cell.filled.get(name, cell.rows)
+        if lacking and name in BY_DAYS:
+            return f"{lacking} row(s) have no days past due under this definition"
+        if lacking and name == _LENT:
+            return f"{lacking} row(s) of loans disbursed in the period do not say how much"
+        if lacking and name == CUSTOMER:
+            return f"{lacking} row(s) name no customer"
     for item in kpi.formula.components:
         if cell.values.get(item.name) is None:
             return f"needs {' and '.join(item.columns) or item.name}: no row has a value"
@@ -183,8 +189,12 @@ def _one(
         "null_counts": null_counts,
     }
     reason = _missing(kpi, cell, failed, segment)
-    if not reason and unpriced and kpi.grain is Grain.CUSTOMER:
-        reason = f"{unpriced} row(s) are in a currency without a rate"
+    if not reason and loan_cell and kpi.grain is Grain.CUSTOMER:
+        unnamed = loan_cell.rows - loan_cell.filled.get(CUSTOMER, loan_cell.rows)
+        if unpriced:
+            reason = f"{unpriced} row(s) are in a currency without a rate"
+        elif unnamed:
+            reason = f"{unnamed} row(s) name no customer"
     if reason:
         return KpiResult(**shown, status=Status.NOT_COMPUTABLE, reason=reason), None, None
     inputs = dict(known)

@@ -26,6 +26,8 @@ from abaco_loans.tape.tree import created, exp, later
 
 # A servicing extract may end some days before a month end; beyond this, its date is worth a look.
 _SILENT_DAYS_MAX = 31
+# So many times as many rows at each other date: then the latest one is hardly meant.
+_FEW = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,8 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
     """The as-of date: the one asked for, or the latest of the tape; other dates are counted and said.
 
     Raises:
-        InputError: ``TAPE-108`` the tape has no row at that date, or no accepted row at all.
+        InputError: ``TAPE-108`` the tape has no row at that date, or no accepted row at all; ``TAPE-110`` next to no
+            row is of the latest date, and none is asked for.
     """
     table, column = ("transactions", "date") if tape.layout == "servicing" else ("tape", "measurement_date")
     relation = tape.file(table).accepted_relation
@@ -86,6 +89,13 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
         )
     if not others[0]:
         return day, []
+    if asked is None and (count - others[0]) * _FEW * others[1] < others[0]:
+        raise InputError(
+            f"only {count - others[0]} of {count} rows are of the latest date, {day}: a date may be written wrong",
+            code="TAPE-110",
+            where=tape.path,
+            hint="correct it, or give --as-of",
+        )
     return day, [
         Warned(
             code="WARN-104",

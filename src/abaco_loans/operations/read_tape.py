@@ -213,7 +213,7 @@ def _find(folder: Path, stems: Sequence[str]) -> Path | None:
 def load_tape(tape: StagedTape, engine: Engine, key: MaskingKey, scratch: Path, progress: Progress) -> ReadTape:
     """Type and judge every row of every file."""
     reports: list[FileReport] = []
-    warnings: list[Warned] = []
+    warnings = _rivals(tape)
     for table in tape.contract.tables:
         if table.name in tape.staged:
             report, warned = _load_file(tape, table, engine, key, scratch, progress)
@@ -229,6 +229,21 @@ def load_tape(tape: StagedTape, engine: Engine, key: MaskingKey, scratch: Path, 
         files=tuple(reports),
         warnings=tuple(warnings),
     )
+
+
+def _rivals(tape: StagedTape) -> list[Warned]:
+    """That another mapping would have read the tape as well."""
+    rivals = tape.mapping.rivals
+    if not rivals:
+        return []
+    return [
+        Warned(
+            code="WARN-108",
+            count=len(rivals),
+            text=f"read with the mapping {tape.mapping.name}, the first by name, though {', '.join(rivals)} would read"
+            " as many columns; give --mapping, or take the wrong one away",
+        )
+    ]
 
 
 def _unread(columns: Sequence[Unread], name: str) -> list[Warned]:

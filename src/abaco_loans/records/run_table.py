@@ -328,7 +328,8 @@ def _changed_meaning(name: str, kind: str) -> ConfigError:
             f"the mapping {name} has been used, and has changed since",
             code="REC-121",
             where=f"releases/{name}.yml",
-            hint="put it back as it was, and make the change in a mapping of another name, in a file of its own",
+            hint="put it back as it was, make the change in a mapping of another name, in a file of its own, and read"
+            f" with that: `abaco run --mapping`, or take {name} away",
         )
     return ConfigError(
         f"release {name} was recorded with another meaning: a formula, contract or definition changed",

@@ -165,7 +165,7 @@ WITH rows AS (:rows), priced AS (
   FROM rows
 ), ended AS (
   SELECT *, CASE WHEN days_past_due > :grace_days AND NOT repaid THEN days_past_due ELSE 0 END AS dpd,
-         CASE WHEN written_off THEN TRUE WHEN repaid THEN FALSE
+         CASE WHEN COALESCE(written_off, written_off_balance > 0) THEN TRUE WHEN repaid THEN FALSE
               ELSE days_past_due > :write_off_after END AS lost
   FROM priced
 ), valued AS (
@@ -197,7 +197,6 @@ def snapshot_calculation(
     """The calculation table of a loan snapshot at ``day``; days past due are the tape's own."""
     defaults: dict[str, exp.Expr] = {
         "currency": exp.Literal.string(reporting_currency),
-        "written_off": exp.false(),
         "restructured": exp.false(),
     }
     rows = with_columns(relation, _STATE, frozenset(present), defaults).where(
@@ -222,8 +221,10 @@ def snapshot_calculation(
         optional |= {"disbursed_usd", "disbursed_in_period_usd"}
     if "disbursement_date" not in present:
         optional |= {"disbursed_in_period_usd", "opened_in_period", "disbursed_last_90_days"}
-    reason = "a loan snapshot does not have it"
-    return finished(state, definition, dict.fromkeys(optional, reason), reason)
+    absent = dict.fromkeys(optional, "this tape does not have it")
+    if after is None and not {"written_off", "written_off_balance"} & set(present):
+        absent["written_off_usd"] = "this tape has no written_off, and the definition writes nothing off by days"
+    return finished(state, definition, absent, "a loan snapshot does not have it")
 
 
 def tape_calculation(
@@ -245,7 +246,7 @@ def tape_calculation(
 def snapshot_sources(definition: Definition) -> dict[str, frozenset[str]]:
     """Which columns of a snapshot each column of its calculation table is made of, but for the days past due."""
     rate = frozenset({"currency", "fx_rate"})
-    balance = rate | {"outstanding_principal", "written_off"}
+    balance = rate | {"outstanding_principal", "written_off", "written_off_balance"}
     if definition.dust_share:
         balance |= {"disbursed_principal"}
     late = frozenset({"days_past_due"})
@@ -257,7 +258,7 @@ def snapshot_sources(definition: Definition) -> dict[str, frozenset[str]]:
         **dict.fromkeys(BY_DAYS, balance),
         "total_receivable_usd": held,
         "outstanding_usd": held,
-        "written_off_usd": held | {"written_off_balance"},
+        "written_off_usd": held,
         "days_past_due": balance | late,
         "disbursed_usd": lent,
         "disbursed_in_period_usd": lent | opened,

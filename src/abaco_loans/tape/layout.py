@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
+from dataclasses import replace
 
 from abaco_loans.errors import InputError
 from abaco_loans.nearest import closest, meant, nearest
@@ -142,7 +143,9 @@ def choose_mapping(
     fits = [item for item in candidates if not missing_columns(item, contracts[item.layout], headers)]
     if fits:
         best = max(fits, key=lambda item: _read(item, headers))
-        return fitted(best, contracts[best.layout], headers)
+        as_good = [item.name for item in fits if item in mappings and _read(item, headers) == _read(best, headers)]
+        rivals = tuple(name for name in as_good if name != best.name)
+        return replace(fitted(best, contracts[best.layout], headers), rivals=rivals)
     raise _no_fit(contracts, candidates, headers, name, narrowed=layout is not None or mapping is not None)
 
 

@@ -58,7 +58,10 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
-    """How one source's tapes of one layout are read. ``unread``: what a tape lacks, as :class:`Unread` says."""
+    """How one source's tapes of one layout are read. ``unread``: what a tape lacks.
+
+    ``rivals``: names of others that read a tape as well.
+    """
 
     name: str
     layout: str
@@ -66,6 +69,7 @@ class Mapping:
     description: str = ""
     source_name: str = ""
     unread: tuple[Unread, ...] = ()
+    rivals: tuple[str, ...] = ()
 
     def table(self, name: str) -> TableMapping | None:
         """The mapping of that table, if the source has it."""

@@ -41,7 +41,7 @@ priced AS (
 ),
 ended AS (
   SELECT *, CASE WHEN days_past_due > :grace_days AND NOT is_repaid THEN days_past_due ELSE 0 END AS dpd,
-         CASE WHEN written_off THEN TRUE WHEN is_repaid THEN FALSE
+         CASE WHEN COALESCE(written_off, written_off_balance > 0) THEN TRUE WHEN is_repaid THEN FALSE
               ELSE COALESCE(days_past_due > :write_off_after, FALSE) END AS lost
   FROM priced
 ),
@@ -109,7 +109,6 @@ def snapshot_facts(
     """One row a loan and date of the accepted rows in ``relation``, with the ``attributes`` (name → SQL type) too."""
     defaults: dict[str, exp.Expr] = {
         "currency": exp.Literal.string(reporting_currency),
-        "written_off": exp.false(),
         "restructured": exp.false(),
     }
     after, least = definition.write_off_after_days, definition.grace_days + 1
