@@ -205,8 +205,11 @@ def columns_page() -> str:
             for column in table.columns:
                 marks = [word for word, on in (("masked", column.pii), ("dimension", column.dimension)) if on]
                 extra = f" ({', '.join(marks)})" if marks else ""
+                ends = [str(end) for end in (column.minimum, column.maximum) if end is not None]
+                extra += f"; {' to '.join(ends)}" if len(ends) == 2 else "; not negative" if ends == ["0"] else ""
                 needed = "yes" if column.required else "no"
-                lines.append(f"| `{column.name}` | {column.kind} | {needed} | {_cell(column.description)}{extra} |")
+                text = _cell(column.description).removesuffix(".")
+                lines.append(f"| `{column.name}` | {column.kind} | {needed} | {text}{extra} |")
             lines += ["", *(f"- {rule.code} ({rule.severity}): {rule.description}" for rule in table.rules), ""]
     return "\n".join(lines)
 

@@ -89,7 +89,8 @@ def test_a_fault_of_the_environment_names_the_variable() -> None:
 
 
 def test_a_variable_that_is_nearly_a_settings_is_refused_and_others_are_let_be() -> None:
-    with pytest.raises(ConfigError, match="ABACO_RECORD_URL: is no setting; did you mean ABACO_RECORDS_URL") as caught:
+    said = "in the environment: ABACO_RECORD_URL: is no setting; did you mean ABACO_RECORDS_URL"
+    with pytest.raises(ConfigError, match=said) as caught:
         settings("threads: 2", ABACO_RECORD_URL="postgresql://db/abaco")
     assert (caught.value.code, caught.value.where) == ("CFG-501", "ABACO_RECORD_URL")
     others = {"ABACO_MASKING_KEY": "00", "ABACO_SLACK_URL": "x", "ABACO_SMTP_PASSWORD": "x", "ABACO_RECORDS": "x"}

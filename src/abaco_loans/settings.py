@@ -129,6 +129,8 @@ def _form(rule: re.Pattern[str] | range) -> str:
 
 def _refusal(name: str, faults: list[tuple[str, str]]) -> ConfigError:
     text = "; ".join(f"{where}: {what}" for where, what in faults)
+    if all(where.startswith(ENVIRONMENT_PREFIX) for where, _ in faults):
+        name = "the environment"
     return ConfigError(
         f"{len(faults)} fault(s) in {name}: {text}",
         code="CFG-501",

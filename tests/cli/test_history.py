@@ -119,6 +119,9 @@ def test_nothing_said_is_no_failure(abaco: Abaco, workspace: Path, words: tuple[
 def test_a_kpi_that_nobody_knows_comes_with_the_nearest(abaco: Abaco, workspace: Path) -> None:
     said = abaco("kpi", "history", "risk.par30", "-w", workspace)
     assert (said.code, said.out) == (2, "")
+    assert abaco("kpi", "history", PAR, "--segment", "prodct=leasing", "-w", workspace).out.startswith(
+        "nothing has been said of risk.par_30 of prodct=leasing"
+    )
     assert "CLI-104" in said.err and "did you mean 'risk.par_30'?" in said.err
 
 

@@ -75,6 +75,8 @@ def test_what_is_allowed(text: str, components: list[str], kpis: list[str], fact
     [
         ("", "KPI-101", ""),
         ("SUM(outstanding_usd", "KPI-101", "character"),
+        ("SUM(CASE WHEN outstanding_usd > 10,000 THEN 1 ELSE 0 END)", "KPI-101", ""),
+        ("COUNT(outstanding_usd > 10000)", "KPI-108", ""),
         ("SUM(outstanding_usd) + pg_read_file('/etc/passwd')", "KPI-101", "character 24"),
         ("SUM(READ_CSV('/etc/passwd'))", "KPI-101", "character 5"),
         ("SUM(CAST(outstanding_usd AS VARCHAR))", "KPI-101", "character 5"),
@@ -141,6 +143,7 @@ def test_everything_else_is_refused_with_its_place(text: str, code: str, place: 
         ("SUM(dpd_30_60)", "did you mean 'dpd_30_60_usd'?"),
         ("SUM(Outstanding_USD)", "did you mean 'outstanding_usd'?"),
         ("run.row_in", "did you mean 'rows_in'?"),
+        ('SUM(CASE WHEN product = "factoring" THEN 1 ELSE 0 END)', "a text stands in single quotes: 'factoring'"),
     ],
 )
 def test_an_unknown_name_shows_the_nearest(text: str, nearest: str) -> None:

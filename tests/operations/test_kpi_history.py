@@ -124,6 +124,7 @@ def test_restatements_say_what_went_into_each_value(store: Store) -> None:
     say(store, "c", {OCT: None}, tape="b.csv", definition="iris", release="v3")
     say(store, "d", {OCT: "6"}, definition="iris", release="v3")
     digests = {name: sha256(name.encode()).hexdigest()[:12] for name in ("a.csv", "b.csv")}
+    say(store, "e", {OCT: "7"}, definition="iris", release="v3")
     found = kpi_history(store.reader, PAR, as_of=OCT)
     assert [(item.row.run_id, item.why) for item in found.said] == [
         ("a", (f"said first (a.csv, {digests['a.csv']})",)),
@@ -131,6 +132,7 @@ def test_restatements_say_what_went_into_each_value(store: Store) -> None:
         ("panel-1", ("same tape, release and definition",)),
         ("c", ("another release (v3)", "another definition (iris)")),
         ("d", (f"another tape (a.csv, {digests['a.csv']})",)),
+        ("e", ("same tape, release and definition; read by another mapping, or in another currency",)),
     ]
     assert [item.change for item in found.said] == [
         None,
@@ -138,6 +140,7 @@ def test_restatements_say_what_went_into_each_value(store: Store) -> None:
         Change(absolute=Decimal(0), relative=Decimal(0)),
         None,
         None,
+        Change(absolute=Decimal(1), relative=Decimal(1) / 6),
     ]
     investor = kpi_history(store.reader, PAR, as_of=OCT, definition="investor")
     assert [item.row.run_id for item in investor.said] == ["a", "b", "panel-1"]

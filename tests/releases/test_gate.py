@@ -78,7 +78,7 @@ def test_gates_are_read_strictly(text: str, where: int, words: str) -> None:
         ("until: 2026-12-31", "until: 20261231", "write a date"),
         ("until: 2026-12-31", "until: 2026-02-30", "date"),
         ("why: w", 'why: ""', "at least 1 character"),
-        ("author: a", "author: null", "string"),
+        ("author: a", "author: null", "author: empty"),
         ("direction: up", "direction: sideways", "up"),
         ("max: 1", "max: Infinity", "finite"),
         ("max: 1", "max: 1, segment: product", "go together"),

@@ -55,6 +55,22 @@ def refused(read: Callable[[str], object], text: str) -> ConfigError:
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("interest_rate: {from: Tasa, units: percent}", "columns.interest_rate.units: unknown key"),
+        ("status: {from: Estado, codes: {A: active, B: 5}}", "columns.status.codes.B: not a text; put it in quotes"),
+        ("status: 5", "columns.status: not a text; put it in quotes"),
+        ("status: {codes: {A: active}}", "columns.status.from: missing"),
+    ],
+)
+def test_a_fault_of_a_mapping_is_told_once_and_in_words(wrong: str, told: str) -> None:
+    name = wrong.split(":")[0]
+    lines = [f"      {wrong}" if line.strip().startswith(name) else line for line in MAPPING.splitlines()]
+    error = refused(mapping, "\n".join(lines))
+    assert "1 fault(s)" in error.what and error.what.endswith(told), error.what
+
+
 def bomb() -> str:
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]

@@ -63,7 +63,7 @@ def history(
         else:
             rows = records.reader.history(kpi_id, segment=name, segment_value=value)
             wanted = [row for row in rows if definition in (None, row.definition) and release in (None, row.release)]
-            _show_everything(kpi_id, wanted, as_json=as_json)
+            _show_everything(f"{kpi_id} of {segment}" if segment else kpi_id, wanted, as_json=as_json)
 
 
 def _check_known(kpi_id: str, place: Workspace) -> None:
@@ -201,7 +201,7 @@ def _nothing(title: str) -> None:
     click.echo(f"nothing has been said of {title}; `abaco kpi list` shows what there is, `abaco run TAPE` says it")
 
 
-def _show_everything(kpi_id: str, rows: Sequence[KpiRow], *, as_json: bool) -> None:
+def _show_everything(title: str, rows: Sequence[KpiRow], *, as_json: bool) -> None:
     if as_json:
         show.print_json(
             [
@@ -222,7 +222,7 @@ def _show_everything(kpi_id: str, rows: Sequence[KpiRow], *, as_json: bool) -> N
         )
         return
     if not rows:
-        _nothing(kpi_id)
+        _nothing(show.plain(title))
         return
     show.table(
         ("as of", rows[0].unit, "status", "definition", "release", "recorded at", "run"),

@@ -17,7 +17,7 @@ from typing import Any
 from abaco_loans.errors import ConfigError, InvariantError
 from abaco_loans.kpi.measure import Sort, measured
 from abaco_loans.nearest import nearest
-from abaco_loans.tape.expression import column_names, parse_allowed, row_nodes
+from abaco_loans.tape.expression import column_hint, column_names, parse_allowed, row_nodes
 from abaco_loans.tape.memory import remembered
 from abaco_loans.tape.tree import exp
 
@@ -221,7 +221,7 @@ def _component(node: exp.Expr, columns: Collection[str], place: _Place) -> tuple
                 f"the formula uses unknown column {column.sql()!r}",
                 code="KPI-104",
                 where=place.of(column.name),
-                hint=nearest(column.name, columns),
+                hint=column_hint(column, columns),
             )
     _refuse_arguments(node, where)
     _widened(node)  # what has no room is refused here, not when a tape comes
@@ -244,6 +244,13 @@ def _refuse_arguments(node: exp.Expr, where: str) -> None:
             hint="write SUM(column), COUNT(column), COUNT(*) or COUNT(DISTINCT column)",
         )
     found = measured(argument, where=where)
+    if found.sort is Sort.TRUTH and isinstance(node, exp.Count):
+        raise ConfigError(
+            f"{node.sql(dialect='duckdb')} counts the rows where the condition is false, too",
+            code="KPI-108",
+            where=where,
+            hint="count with SUM(CASE WHEN ... THEN 1 ELSE 0 END)",
+        )
     if found.sort is not Sort.NUMBER and not isinstance(node, exp.Count):
         raise ConfigError(
             f"{node.sql(dialect='duckdb')} takes a number, and was given {found.sort}",

@@ -90,12 +90,7 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
     if not others[0]:
         return day, []
     if asked is None and (count - others[0]) * _FEW * others[1] < others[0]:
-        raise InputError(
-            f"only {count - others[0]} of {count} rows are of the latest date, {day}: a date may be written wrong",
-            code="TAPE-110",
-            where=tape.path,
-            hint="correct it, or give --as-of",
-        )
+        raise _hardly_meant(tape, day, count - others[0], count)
     return day, [
         Warned(
             code="WARN-104",
@@ -103,6 +98,15 @@ def choose_date(tape: ReadTape, engine: Engine, asked: date | None) -> tuple[dat
             text=f"rows at {others[1]} date(s) other than {day}; kept, not calculated",
         )
     ]
+
+
+def _hardly_meant(tape: ReadTape, day: date, rows: int, count: int) -> InputError:
+    return InputError(
+        f"only {rows} of {count} rows are of the latest date, {day}: a date may be written wrong",
+        code="TAPE-110",
+        where=tape.path,
+        hint="correct it, or give --as-of",
+    )
 
 
 def _dates_query(relation: str, column: str) -> exp.Select:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from abaco_loans.errors import InvariantError
 from abaco_loans.kpi.result import text_of
 from abaco_loans.portfolio.series import Anomaly, Change, Every, anomalies, change, changes, thinned
-from abaco_loans.records.runs import KpiRow, RunReader, RunRecord
+from abaco_loans.records.runs import PANEL_PREFIX, KpiRow, RunReader, RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,4 +215,6 @@ def _why(row: KpiRow, run: RunRecord, before: Restatement | None) -> tuple[str, 
         why.append(f"another release ({row.release})")
     if row.definition != before.row.definition:
         why.append(f"another definition ({row.definition})")
+    if not why and run.run_id.startswith(PANEL_PREFIX) == before.run.run_id.startswith(PANEL_PREFIX):
+        why.append("same tape, release and definition; read by another mapping, or in another currency")
     return tuple(why) or ("same tape, release and definition",)

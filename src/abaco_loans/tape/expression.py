@@ -86,11 +86,12 @@ def parse_allowed(text: str, *, allowed: tuple[type[exp.Expr], ...], code: str, 
         trees = sqlglot.parse(text, read="duckdb")
     except (SqlglotError, RecursionError) as error:
         first = getattr(error, "errors", None) or [{}]
+        said = str(first[0].get("description") or "")
         raise ConfigError(
-            f"not a formula: {first[0].get('description') or 'cannot be read'}",
+            f"not a formula: {'cannot be read' if not said or '<class' in said else said}",
             code=code,
             where=_at(where, first[0].get("col")),
-            hint="check operators and parentheses",
+            hint="check operators and parentheses; numbers are written without marks between thousands",
         ) from error
     if len(trees) != 1 or trees[0] is None:
         raise ConfigError("the expression is empty", code=code, where=where, hint="write a formula")
@@ -175,9 +176,16 @@ def row_expression(text: str, *, columns: Collection[str], code: str, where: str
                 f"unknown column {column.sql()!r}",
                 code=code,
                 where=_at(where, _position(text, column.name)),
-                hint=nearest(column.name, columns),
+                hint=column_hint(column, columns),
             )
     return tree
+
+
+def column_hint(column: exp.Column, columns: Collection[str]) -> str:
+    """What may have been meant by a column that there is not."""
+    if column.this.args.get("quoted"):
+        return f"a text stands in single quotes: '{column.name}'"
+    return nearest(column.name, columns)
 
 
 def column_names(tree: exp.Expr) -> list[str]:
