@@ -140,6 +140,20 @@ def test_a_kpi_without_a_range_says_why(abaco: Abaco, workspace: Path, tmp_path:
     assert len(why) == 2
 
 
+def test_why_kpis_cannot_be_computed_is_said_where_a_row_is_the_cause(
+    abaco: Abaco, workspace: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "tape.csv"
+    rows = ["A,2025-11-30,c1,100,0,USD", "B,2025-11-30,c2,100,0,EUR"]
+    path.write_text(
+        "\n".join(("loan_id,measurement_date,customer_id,outstanding_principal,days_past_due,currency", *rows))
+    )
+    said = abaco("run", path, "-w", workspace).out.splitlines()
+    why = [line.strip() for line in said if " of them: " in line]
+    assert [line.split(" of them: ")[1] for line in why] == ["1 row(s) are in a currency without a rate"]
+    assert any("rows in EUR at the date have no rate" in line for line in said)
+
+
 def test_small_cells_are_suppressed_in_the_document(abaco: Abaco, workspace: Path, tmp_path: Path) -> None:
     rows = [row(f"L{n}", 1000, product="abbbbcccc"[n]) for n in range(9)]
     cells = abaco("run", tape(tmp_path / "t.csv", *rows), "-w", workspace, "--json").document["segments"]["product"]

@@ -124,3 +124,15 @@ def test_one_date_written_wrong_does_not_move_the_book(desk: Desk) -> None:
     assert warned == {"WARN-104": 1}
     _, warned = run(desk, *rows[:20], loan(21) | {"measurement_date": "2025-12-31"})
     assert warned == {"WARN-104": 20}, "a book may begin small"
+
+
+def test_a_currency_without_a_rate_is_named(desk: Desk) -> None:
+    rows = [loan(number, currency="USD") for number in range(3)]
+    assert run(desk, *rows)[1] == {}
+    more = [loan(3, currency="EUR"), loan(4, currency="EUR"), loan(5, currency="HNL"), loan(6, currency="")]
+    outcome = desk.run(write_csv(desk.workspace.root / "more.csv", [*rows, *more]))
+    assert [(item.code, item.count, item.text.split()[2]) for item in outcome.warnings] == [
+        ("WARN-109", 2, "EUR"),
+        ("WARN-109", 1, "HNL"),
+    ]
+    assert desk.kpis(outcome)["kpis"]["risk.par_30"]["reason"] == "3 row(s) are in a currency without a rate"

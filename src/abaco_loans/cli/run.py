@@ -218,7 +218,8 @@ def print_kpis(kpis: dict[str, Any], changes: dict[str, Decimal], *, everything:
     if left:
         click.echo(f"{left} KPIs cannot be computed from this tape (--all shows why)")
         reasons = Counter(item["reason"] for name, item in kpis.items() if name not in shown)
-        for reason in [reason for reason in reasons if not reason.startswith(_LACKING)][:_NAMED_MAX]:
+        of_rows = [reason for reason in reasons if not reason.startswith(_LACKING) and _FOLLOWS not in reason]
+        for reason in of_rows[:_NAMED_MAX]:
             click.echo(f"  {reasons[reason]} of them: {show.plain(reason)}")
 
 
@@ -236,8 +237,8 @@ def _print_without_range(kpis: dict[str, Any]) -> None:
 
 
 _NAMED_MAX = 3
-# How a reason begins that is the layout's, not that of a row.
-_LACKING = "needs "
+# How a reason begins that is the tape's, not that of a row; and what stands in one that follows from another.
+_LACKING, _FOLLOWS = "needs ", " is not computable: "
 MAIN_KPIS = ("finance.outstanding", "risk.par_30", "risk.par_90", "risk.collection_rate", "growth.active_clients")
 
 

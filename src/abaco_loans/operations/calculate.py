@@ -21,13 +21,19 @@ from abaco_loans.tape.calculation import (
     tape_calculation,
 )
 from abaco_loans.tape.definition import Definition
-from abaco_loans.tape.template import date_node
+from abaco_loans.tape.template import date_node, filled
 from abaco_loans.tape.tree import created, exp, later
 
 # A servicing extract may end some days before a month end; beyond this, its date is worth a look.
 _SILENT_DAYS_MAX = 31
 # So many times as many rows at each other date: then the latest one is hardly meant.
 _FEW = 20
+
+
+_UNPRICED = """
+SELECT COALESCE(currency, 'no currency'), COUNT(*) FROM calculation WHERE unpriced = 1 GROUP BY currency
+ORDER BY COUNT(*) DESC, currency LIMIT 5
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +146,8 @@ def calculate(
     Leaves the relation ``calculation`` in the engine.
 
     Raises:
-        InputError: ``TAPE-108`` no row at the date; ``TAPE-109`` the definition's DPD method needs a column.
+        InputError: ``TAPE-108``, ``TAPE-110`` as `choose_date` says; ``TAPE-109`` the definition's DPD method needs a
+            column.
     """
     day, warnings = choose_date(tape, engine, as_of)
     calculation = _calculation(tape, engine, definition, day, reporting_currency, warnings)
@@ -168,9 +175,24 @@ def calculate(
         Warned(code="WARN-105", count=count, text=f"the segment {name} has too many values to list")
         for name, count in evaluation.left_out.items()
     ]
+    if any(cell.unpriced for cell in cells[Grain.LOAN]):
+        warnings += _unpriced(engine)
     return Calculated(
         as_of=day, definition=definition, compiled=compiled, evaluation=evaluation, warnings=tuple(warnings)
     )
+
+
+def _unpriced(engine: Engine) -> list[Warned]:
+    """The currencies of the calculation table that have no rate, the most frequent first."""
+    found = engine.rows(filled(_UNPRICED))
+    return [
+        Warned(
+            code="WARN-109",
+            count=int(count),
+            text=f"rows in {currency} at the date have no rate; what is in reporting currency is not computable",
+        )
+        for currency, count in found
+    ]
 
 
 def facts_of(tape: ReadTape) -> dict[str, int]:

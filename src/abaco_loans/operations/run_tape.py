@@ -19,7 +19,7 @@ from abaco_loans.engines.base import Engine
 from abaco_loans.errors import AbacoError, InputError, UsageError, WorldError
 from abaco_loans.operations.begin_run import Begun, begin_run
 from abaco_loans.operations.calculate import Calculated, calculate, choose_date
-from abaco_loans.operations.judge_rows import Warned, over_limit
+from abaco_loans.operations.judge_rows import Refusal, Warned, over_limit
 from abaco_loans.operations.private_cache import remembering
 from abaco_loans.operations.read_tape import ReadTape, StagedTape, load_tape, stage_tape
 from abaco_loans.operations.record_run import RunRecorder
@@ -41,6 +41,7 @@ from abaco_loans.records.locks import exclusive
 from abaco_loans.records.runs import RunRecord
 from abaco_loans.releases.release import Release, run_identity
 from abaco_loans.tape.definition import Definition
+from abaco_loans.tape.reasons import REASONS
 
 REFUSED = "RUN-103"
 
@@ -377,19 +378,22 @@ def too_much(tape: ReadTape, *, strict: bool) -> InputError | None:
         if strict and report.quarantined:
             why = f"strict mode allows none, and {report.quarantined} row(s) are refused"
         if why:
-            reasons = ", ".join(
-                f"{item.code} {item.column or 'row'}: {item.rows}"
-                for item in sorted(report.refusals, key=lambda item: -item.rows)[:3]
-            )
+            most = sorted(report.refusals, key=lambda item: -item.rows)[:3]
+            reasons = "; ".join(f"{item.column or 'row'}: {_reason(item)} ({item.rows:,})" for item in most)
             return InputError(
                 f"too much of {report.name} is refused: {why}",
                 code=REFUSED,
                 where=tape.path,
-                hint=f"most often {reasons}; `abaco quarantine` lists every row. Correct the tape or"
+                hint=f"most often {reasons}. `abaco quarantine` lists every row. Correct the tape or"
                 " its mapping; the last good outputs stay as they are",
                 details={"rows": tape.row_counts},
             )
     return None
+
+
+def _reason(refusal: Refusal) -> str:
+    text = REASONS.get(refusal.code)
+    return f"{refusal.code}, {text}" if text else refusal.code
 
 
 def sweep(workspace: Workspace, records: Records) -> None:
