@@ -93,11 +93,12 @@ def test_what_was_written_off_is_never_0_for_want_of_a_flag(
 
 def test_what_is_ranked_by_customer_misses_none(desk: Desk) -> None:
     rows = [loan(number) for number in range(20)]
-    kpis, _ = run(desk, *rows)
-    assert kpis["concentration.top_10_customers"]["value"] == "50.00"
-    kpis, _ = run(desk, *rows, loan(20, outstanding=50_000) | {"customer_id": ""})
-    assert kpis["finance.outstanding"]["value"] == "70000.00"
-    for name in ("concentration.top_10_customers", "concentration.hhi_customers", "growth.active_clients"):
+    kpis, warned = run(desk, *rows)
+    assert (kpis["concentration.top_10_customers"]["value"], warned) == ("50.00", {})
+    kpis, warned = run(desk, *rows, loan(20, outstanding=50_000) | {"customer_id": ""})
+    assert (kpis["finance.outstanding"]["value"], warned) == ("70000.00", {"WARN-110": 1})
+    assert kpis["growth.active_clients"]["value"] == "20"
+    for name in ("concentration.top_10_customers", "concentration.hhi_customers"):
         assert (kpis[name]["value"], kpis[name]["reason"]) == (None, "1 row(s) name no customer")
 
 

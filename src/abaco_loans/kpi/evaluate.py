@@ -152,8 +152,6 @@ def _missing(kpi: Kpi, cell: Cell | None, failed: Mapping[str, str], segment: st
             return f"{lacking} row(s) have no days past due under this definition"
         if lacking and name == _LENT:
             return f"{lacking} row(s) of loans disbursed in the period do not say how much"
-        if lacking and name == CUSTOMER:
-            return f"{lacking} row(s) name no customer"
     for item in kpi.formula.components:
         if cell.values.get(item.name) is None:
             return f"needs {' and '.join(item.columns) or item.name}: no row has a value"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from abaco_loans.engines.base import Engine
 from abaco_loans.errors import InputError
 from abaco_loans.kpi.catalogue import Grain
-from abaco_loans.kpi.compiler import Cell, Compiled, compile_catalogue
+from abaco_loans.kpi.compiler import CUSTOMER, Cell, Compiled, compile_catalogue
 from abaco_loans.kpi.evaluate import Evaluation, Prices, evaluate
 from abaco_loans.operations.judge_rows import Warned
 from abaco_loans.operations.read_tape import ReadTape
@@ -177,6 +178,7 @@ def calculate(
     ]
     if any(cell.unpriced for cell in cells[Grain.LOAN]):
         warnings += _unpriced(engine)
+    warnings += _unnamed(cells[Grain.LOAN])
     return Calculated(
         as_of=day, definition=definition, compiled=compiled, evaluation=evaluation, warnings=tuple(warnings)
     )
@@ -192,6 +194,21 @@ def _unpriced(engine: Engine) -> list[Warned]:
             text=f"rows in {currency} at the date have no rate; what is in reporting currency is not computable",
         )
         for currency, count in found
+    ]
+
+
+def _unnamed(cells: Sequence[Cell]) -> list[Warned]:
+    """How many rows name no customer, where others do."""
+    count = sum(cell.rows - cell.filled.get(CUSTOMER, cell.rows) for cell in cells if not cell.segment)
+    if not count:
+        return []
+    return [
+        Warned(
+            code="WARN-110",
+            count=count,
+            text="rows at the date name no customer; clients are counted without them, and what ranks customers is not"
+            " computable",
+        )
     ]
 
 

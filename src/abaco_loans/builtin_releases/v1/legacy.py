@@ -65,9 +65,12 @@ def snapshot(rows: list[Row]) -> list[Row]:
     found = []
     for row in rows:
         rate = 1.0 if (row.get("currency") or REPORTING) == REPORTING else float(row["fx_rate"])
-        balance, lost = number(row, "outstanding_principal"), (row.get("written_off") or "").strip().lower() in YES
-        gone = (number(row, "written_off_balance") or balance) * rate if lost else 0.0
-        loan = {"outstanding": 0.0 if lost else max(balance, 0.0) * rate, "lost": gone, "written_off": lost}
+        balance, flag = number(row, "outstanding_principal"), (row.get("written_off") or "").strip().lower()
+        lost = flag in YES or (not flag and number(row, "written_off_balance") > 0)
+        loan: Row = {"outstanding": 0.0 if lost else max(balance, 0.0) * rate}
+        if "written_off" in row or "written_off_balance" in row:
+            gone = (number(row, "written_off_balance") or balance) * rate if lost else 0.0
+            loan |= {"lost": gone, "written_off": lost}
         loan["days"] = int(row["days_past_due"]) if balance > 0 else 0
         found.append({**row, **loan})
     return found
