@@ -30,7 +30,6 @@ _SILENT_DAYS_MAX = 31
 # So many times as many rows at each other date: then the latest one is hardly meant.
 _FEW = 20
 
-
 _UNPRICED = """
 SELECT COALESCE(currency, 'no currency'), COUNT(*) FROM calculation WHERE unpriced = 1 GROUP BY currency
 ORDER BY COUNT(*) DESC, currency LIMIT 5

@@ -58,9 +58,10 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
-    """How one source's tapes of one layout are read. ``unread``: what a tape lacks.
+    """How one source's tapes of one layout are read.
 
-    ``rivals``: names of others that read a tape as well.
+    Of the mapping that is chosen for a tape: ``unread``, columns that the tape was to have and has not, and
+    ``rivals``, the names of other mappings that read as many.
     """
 
     name: str
